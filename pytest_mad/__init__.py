@@ -1,0 +1,65 @@
+"""pytest-mad: the MAD synthetic tasks as capability unit tests for sequence-model architectures.
+
+Names are loaded when they are first used, so that importing the package, as every pytest run does, costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import SuiteScore, evaluate, evaluate_suite
+    from .grid import Setting, settings
+    from .layers import build_layer, layer_names, register_layer
+    from .result import Result
+    from .tasks import Batch, Players, Task, TaskParams, register_task, task_names
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Batch": "tasks",
+    "Players": "tasks",
+    "Result": "result",
+    "Setting": "grid",
+    "SuiteScore": "api",
+    "Task": "tasks",
+    "TaskParams": "tasks",
+    "build_layer": "layers",
+    "evaluate": "api",
+    "evaluate_suite": "api",
+    "layer_names": "layers",
+    "register_layer": "layers",
+    "register_task": "tasks",
+    "settings": "grid",
+    "task_names": "tasks",
+}
+
+__all__ = [
+    "Batch",
+    "Players",
+    "Result",
+    "Setting",
+    "SuiteScore",
+    "Task",
+    "TaskParams",
+    "__version__",
+    "build_layer",
+    "evaluate",
+    "evaluate_suite",
+    "layer_names",
+    "register_layer",
+    "register_task",
+    "settings",
+    "task_names",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,60 @@
+"""The suite from Python: the same path as the pytest items, for notebooks and scripts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .architecture import from_factory
+from .executors.inline import RunOptions, run_setting
+from .grid import Setting, select, settings
+from .report.json_file import scores
+from .result import Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteScore:
+    """What MAD-Lab's ``benchmark()`` gives: a score per task, and their mean."""
+
+    results: dict[str, Result]
+    #: mean raw accuracy over the settings of each task
+    task_scores: dict[str, float]
+    #: mean of the task scores
+    mad_score: float | None
+    #: the same of normalised scores
+    mad_score_normalized: float | None
+
+
+def evaluate(
+    make_model: Any,
+    setting: Setting,
+    *,
+    seeds: int = 1,
+    first_seed: int = 0,
+    device: str = "auto",
+    data_dir: Path | None = None,
+) -> Result:
+    """Train ``make_model``'s model on one setting and score it.
+
+    ``make_model`` is called with those of ``task``, ``vocab_size`` and ``max_length`` that its signature accepts.
+    Raises ``ModelError``, ``NotCausalError``, ``TrialError`` or whatever the model raises.
+    """
+    options = RunOptions(seeds=seeds, first_seed=first_seed, device=device, data_dir=data_dir)  # type: ignore[arg-type]
+    return run_setting(from_factory(make_model), setting, options)
+
+
+def evaluate_suite(
+    make_model: Any, preset: str = "smoke", *, tasks: list[str] | None = None, **options: Any
+) -> SuiteScore:
+    """:func:`evaluate` on every setting of a preset, or on those of some tasks; ``options`` are ``evaluate``'s."""
+    chosen = settings(preset)
+    if tasks is not None:
+        chosen = select(chosen, tasks)
+    return suite_score({name: evaluate(make_model, setting, **options) for name, setting in chosen.items()})
+
+
+def suite_score(results: dict[str, Result]) -> SuiteScore:
+    """The scores of a suite's results, as a result file has them."""
+    task_scores, mad_score, normalized = scores(result.to_json() for result in results.values())
+    return SuiteScore(results=results, task_scores=task_scores, mad_score=mad_score, mad_score_normalized=normalized)

@@ -1,0 +1,248 @@
+"""TARGET -> Architecture -> model: what a factory may be, and the adapters for what it may return."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .grid import Setting
+
+#: A name enters node ids, JSON keys and HTML.
+NAME = re.compile(r"[A-Za-z0-9_.-]+")
+#: The keywords of MAD-Lab's contract.
+FACTORY_KEYWORDS = ("task", "vocab_size", "max_length")
+#: What the width and the length are called in the layers of this field; the first that a class accepts is used.
+WIDTH_KEYWORDS = ("dim", "d_model", "hidden_size", "embed_dim")
+LENGTH_KEYWORDS = ("max_length", "max_len", "l_max", "seq_len")
+
+
+class TargetError(ValueError):
+    """A TARGET that cannot be found or cannot be a factory; the message is one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A named way to build a model: ``build(setting) -> nn.Module``, whatever object that returns."""
+
+    name: str
+    #: the command-line text or the function's name, for reports
+    source: str
+    build: Callable[[Setting], Any]
+    #: whether the factory knows the task, and so may build its own autoencoder for ``compression``
+    knows_task: bool
+    #: file of the factory, for annotations
+    file: str | None = None
+
+
+def from_target(value: str) -> Architecture:
+    """``[NAME=]module:factory`` or ``[NAME=]path/to/file.py:factory``; the folder to import from is on ``sys.path``.
+
+    Raises :class:`TargetError`.
+    """
+    given, target = split_name(value)
+    factory, default = load_target(target)
+    return from_factory(factory, name=check_name(given or default), source=target)
+
+
+def from_factory(factory: Any, *, name: str | None = None, source: str | None = None) -> Architecture:
+    """An architecture from a function in MAD-Lab's form, called with the keywords that its signature accepts."""
+    label = source or str(getattr(factory, "__qualname__", type(factory).__name__))
+    accepted = accepted_keywords(factory, FACTORY_KEYWORDS, label)
+
+    def build(setting: Setting) -> Any:
+        keywords = {
+            "task": setting.task,
+            "vocab_size": setting.params.vocab_size,
+            "max_length": setting.params.seq_len,
+        }
+        return factory(**{key: keywords[key] for key in accepted})
+
+    default = getattr(factory, "__name__", type(factory).__name__)
+    if default == "make_model" and source is None:
+        default = getattr(factory, "__module__", default).rpartition(".")[2]
+    return Architecture(
+        name=name or re.sub(r"[^A-Za-z0-9_.-]+", "_", default),
+        source=label,
+        build=build,
+        knows_task="task" in accepted,
+        file=_source_file(factory),
+    )
+
+
+def from_layers(value: str) -> Architecture:
+    """``[NAME=]a,b,c``: a stack of registered layers in the standard backbone."""
+    given, stack = split_name(value)
+    names = [name.strip() for name in stack.split(",")]
+    from .layers import build_layer, layer_names
+    from .layers.registry import UnknownLayerError
+
+    for name in names:
+        if name not in layer_names():
+            try:
+                build_layer(name)
+            except UnknownLayerError as error:
+                raise TargetError(str(error)) from None
+
+    def layers(setting: Setting) -> list[Any]:
+        return [build_layer(name, dim=setting.width, max_length=setting.params.seq_len) for name in names]
+
+    return _in_backbone(check_name(given or "-".join(names)), stack, layers)
+
+
+def from_mixer(value: str) -> Architecture:
+    """``[NAME=]module:Class``: a bare sequence mixer, twice, each time with a SwiGLU behind it."""
+    given, target = split_name(value)
+    mixer, default = load_target(target)
+    accepted = accepted_keywords(mixer, (*WIDTH_KEYWORDS, *LENGTH_KEYWORDS), target)
+    width = next((key for key in WIDTH_KEYWORDS if key in accepted), None)
+    length = next((key for key in LENGTH_KEYWORDS if key in accepted), None)
+    if width is None:
+        raise TargetError(f"{target} takes none of {', '.join(WIDTH_KEYWORDS)}, so its width cannot be set")
+
+    def layers(setting: Setting) -> list[Any]:
+        from .adapters import BareMixer
+        from .layers import build_layer
+
+        size: dict[str, int] = {width: setting.width} | ({length: setting.params.seq_len} if length else {})
+        swiglu = [build_layer("swiglu", dim=setting.width, max_length=setting.params.seq_len) for _ in range(2)]
+        return [layer for channel in swiglu for layer in (BareMixer(mixer(**size), target), channel)]
+
+    return _in_backbone(check_name(given or default), target, layers, file=_source_file(mixer))
+
+
+def _in_backbone(
+    name: str, source: str, layers: Callable[[Setting], list[Any]], file: str | None = None
+) -> Architecture:
+    def build(setting: Setting) -> Any:
+        from .backbones import AutoEncoder, LanguageModel
+
+        backbone = AutoEncoder if setting.family.bottleneck else LanguageModel
+        params = setting.params
+        return backbone(layers(setting), dim=setting.width, vocab_size=params.vocab_size, max_length=params.seq_len)
+
+    return Architecture(name=name, source=source, build=build, knows_task=True, file=file)
+
+
+def split_name(value: str) -> tuple[str | None, str]:
+    """``NAME=TARGET`` into both; a TARGET alone has no name."""
+    name, separator, target = value.partition("=")
+    return (check_name(name), target) if separator else (None, value)
+
+
+def check_name(name: str) -> str:
+    """The name, if node ids can bear it."""
+    if not NAME.fullmatch(name):
+        raise TargetError(f"the name {name!r} may only have letters, digits, '_', '.' and '-'")
+    return name
+
+
+def check_unique(architectures: Iterable[Architecture]) -> None:
+    """Raise :class:`TargetError` when two architectures have one name."""
+    seen: dict[str, str] = {}
+    for architecture in architectures:
+        if architecture.name in seen:
+            raise TargetError(
+                f"{seen[architecture.name]} and {architecture.source} are both named {architecture.name!r}; "
+                "give one of them another name with NAME=TARGET"
+            )
+        seen[architecture.name] = architecture.source
+
+
+def load_target(target: str) -> tuple[Any, str]:
+    """The callable that TARGET names and its default name; raises :class:`TargetError`."""
+    place, separator, attribute = target.rpartition(":")
+    if not separator or not place or not attribute:
+        raise TargetError(f"{target!r} must be module:factory or path/to/file.py:factory")
+    module = _import_file(place) if place.endswith(".py") else _import_module(place)
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            near = difflib.get_close_matches(part, [n for n in dir(found) if not n.startswith("__")], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TargetError(f"{place} has no attribute {part!r}{hint}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise TargetError(f"{target} is of type {type(found).__name__}, but must be a function that builds a model")
+    if not inspect.isclass(found) and hasattr(found, "state_dict"):
+        raise TargetError(f"{target} is a model, but must be the function that builds it")
+    stem = Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
+    return found, stem if attribute == "make_model" else f"{stem}.{attribute}"
+
+
+def _import_module(name: str) -> ModuleType:
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = str(error.name)
+        if name == missing or name.startswith(missing + "."):
+            raise TargetError(f"there is no module {name!r} on sys.path or in the current directory") from None
+        raise TargetError(f"module {name!r} needs {missing!r}, which is not installed") from error
+    except Exception as error:
+        raise TargetError(f"importing {name!r} raised {type(error).__name__}: {_first_line(error)}") from error
+
+
+def _import_file(path: str) -> ModuleType:
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise TargetError(f"there is no file {path}")
+    name = f"_mad_{file.stem}_{abs(hash(str(file))) % 10**8}" if file.stem in sys.modules else file.stem
+    known = sys.modules.get(file.stem)
+    if known is not None and getattr(known, "__file__", None) == str(file):
+        return known
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise TargetError(f"importing {path} raised {type(error).__name__}: {_first_line(error)}") from error
+    return module
+
+
+def accepted_keywords(factory: Any, offered: tuple[str, ...], label: str) -> list[str]:
+    """Which of the offered keywords the callable takes; :class:`TargetError` when it needs others."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # builtins without a signature
+        return list(offered)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        named = [p.name for p in parameters if p.name in offered]
+        return list(offered) if offered == FACTORY_KEYWORDS else named
+    by_keyword = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    unknown = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and (p not in by_keyword or p.name not in offered)
+    ]
+    if unknown:
+        raise TargetError(
+            f"{label} requires {', '.join(map(repr, unknown))}, but is called with {', '.join(offered)} only; "
+            "give the rest default values"
+        )
+    return [p.name for p in by_keyword if p.name in offered]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _source_file(factory: Any) -> str | None:
+    try:
+        return inspect.getsourcefile(factory)
+    except TypeError:
+        return None

@@ -1,0 +1,1 @@
+"""Properties of a model that are checked apart from any score."""

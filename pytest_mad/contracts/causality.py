@@ -1,0 +1,89 @@
+"""The causality guard: a model that sees the future reads the answer, and its score means nothing.
+
+It is asked twice: before training, on jittered weights (a leak behind a projection that starts at zero is invisible at
+initialisation), and once more on the trained weights before a pass is given.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pytest_mad.seeds import derive_seed, generator
+from pytest_mad.tasks.base import IntArray
+
+#: How far logits may move, relative to their size, before we call it a leak: well above the rounding of float32
+#: (FFT convolutions move by some 1e-6), well below what a score could profit from.
+TOLERANCE = 1e-4
+_SEQUENCES = 2
+_MOST_CUTS = 64
+
+
+@torch.no_grad()
+def find_leak(model: nn.Module, vocab_size: int, length: int, device: torch.device) -> str | None:
+    """One line that names the earliest position whose logits depend on a later token; None for a causal model.
+
+    Random sequences of ``length`` tokens are cut at every position (at 64 of them in long sequences); behind the cut
+    every token is replaced by another. The logits up to the cut must not move.
+    """
+    if length < 2 or vocab_size < 2:
+        return None
+    was_training = model.training
+    model.eval()
+    try:
+        for sequence in range(_SEQUENCES):
+            cuts, tokens = _cut_sequences(vocab_size, length, sequence)
+            logits = _logits(model, tokens.to(device))
+            leak = _describe(logits, cuts)
+            if leak:
+                return leak
+        return None
+    finally:
+        model.train(was_training)
+
+
+@torch.no_grad()
+def jittered(model: nn.Module, seed: int) -> nn.Module:
+    """A copy in which every floating-point parameter has moved by about a tenth of its size, zeros by 0.1."""
+    noise = torch.Generator().manual_seed(derive_seed("jitter", seed))
+    moved = copy.deepcopy(model)
+    for parameter in moved.parameters():
+        if parameter.is_floating_point():
+            size = parameter.float().square().mean().sqrt().item() or 1.0
+            draw = torch.randn(parameter.shape, generator=noise).to(parameter)
+            parameter.add_(draw, alpha=0.1 * size)
+    return moved
+
+
+def _cut_sequences(vocab_size: int, length: int, sequence: int) -> tuple[IntArray, Tensor]:
+    """Cuts (C,), and tokens (C + 1, T): one sequence as it is, then once per cut with other tokens behind the cut."""
+    rng = generator("causality", vocab_size, length, sequence)
+    cuts = np.arange(1, length)
+    if len(cuts) > _MOST_CUTS:
+        cuts = np.sort(rng.choice(cuts, size=_MOST_CUTS, replace=False))
+    base = rng.integers(0, vocab_size, size=length)
+    other = (base + rng.integers(1, vocab_size, size=(len(cuts), length))) % vocab_size
+    changed = np.where(np.arange(length) < cuts[:, None], base, other)
+    return cuts, torch.from_numpy(np.vstack([base, changed]))
+
+
+def _logits(model: nn.Module, tokens: Tensor) -> Tensor:
+    return torch.cat([model(rows).float() for rows in torch.split(tokens, 32)])
+
+
+def _describe(logits: Tensor, cuts: IntArray) -> str | None:
+    """Compare each changed sequence with the first one, before its cut."""
+    scale = logits.abs().amax().clamp(min=1.0)
+    moved = (logits[1:] - logits[:1]).abs().amax(dim=-1) / scale
+    before_cut = torch.arange(moved.shape[1]) < torch.from_numpy(cuts)[:, None]
+    leaks = ~(moved.cpu() <= TOLERANCE) & before_cut  # NaN counts as a leak
+    if not leaks.any():
+        return None
+    row, position = (int(i) for i in leaks.nonzero()[0])
+    return (
+        f"not causal: the logits at position {position} change by {float(moved[row, position]):.2g} of their size "
+        f"when only tokens from position {int(cuts[row])} on change"
+    )

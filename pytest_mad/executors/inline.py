@@ -1,0 +1,146 @@
+"""Train and judge one setting in this process."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pytest_mad.architecture import Architecture
+from pytest_mad.gate import Verdict, judge_threshold
+from pytest_mad.grid import Setting
+from pytest_mad.result import Result
+
+if TYPE_CHECKING:
+    import torch
+
+    from pytest_mad.training.trial import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How settings are run, whichever they are."""
+
+    seeds: int = 1
+    first_seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    #: seconds per setting
+    timeout: float | None = None
+    data_dir: Path | None = None
+
+
+class Outcome(NamedTuple):
+    """A result and, where the user's code raised, its traceback."""
+
+    result: Result
+    traceback: str = ""
+
+
+def run_setting(
+    architecture: Architecture, setting: Setting, options: RunOptions, progress: Progress | None = None
+) -> Result:
+    """Sweep each seed and judge the scores.
+
+    Raises ``ModelError``, ``NoBottleneckError``, ``NotCausalError``, ``TrialError``, ``PublishedDataError`` or
+    whatever the user's model raises.
+    """
+    from pytest_mad.training.sweep import run_sweep
+
+    started = time.monotonic()
+    deadline = math.inf if options.timeout is None else started + options.timeout
+    device = choose_device(options.device)
+    sweeps = [
+        run_sweep(
+            architecture,
+            setting,
+            seed,
+            device=device,
+            data_dir=options.data_dir,
+            progress=progress,
+            deadline=deadline,
+        )
+        for seed in range(options.first_seed, options.first_seed + options.seeds)
+    ]
+    scores = [setting.normalized(sweep.accuracies().accuracy) for sweep in sweeps]
+    worst = sweeps[scores.index(min(scores))]
+    verdict = judge_threshold(scores, setting.threshold)
+    return _result(
+        architecture,
+        setting,
+        verdict,
+        **worst.accuracies().to_json(),
+        normalized=min(scores),
+        best={"lr": worst.best.point.lr, "weight_decay": worst.best.point.weight_decay, "seed": worst.seed},
+        trials=[trial.to_json() for sweep in sweeps for trial in sweep.trials],
+        parameters=worst.parameters,
+        state_size=worst.state_size,
+        seconds=round(time.monotonic() - started, 3),
+        device=device.type,
+    )
+
+
+def run_and_judge(
+    architecture: Architecture, setting: Setting, options: RunOptions, progress: Progress | None = None
+) -> Outcome:
+    """As :func:`run_setting`, with every error turned into a verdict for this one setting."""
+    from pytest_mad.adapters import ModelError, NoBottleneckError
+    from pytest_mad.training.published import PublishedDataError
+    from pytest_mad.training.sweep import NotCausalError
+    from pytest_mad.training.trial import TrialError
+
+    try:
+        return Outcome(run_setting(architecture, setting, options, progress))
+    except NoBottleneckError as reason:
+        return Outcome(_result(architecture, setting, Verdict("skipped", str(reason))))
+    except NotCausalError as leak:
+        return Outcome(_result(architecture, setting, Verdict("fail", str(leak))))
+    except (TrialError, PublishedDataError) as error:
+        return Outcome(_result(architecture, setting, Verdict("error", str(error))))
+    except ModelError as error:
+        return Outcome(_result(architecture, setting, Verdict("error", str(error))), _cause(error))
+    except Exception as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        what = "out of memory" if _out_of_memory(error) else f"training raised {type(error).__name__}"
+        verdict = Verdict("error", f"{what}: {first_line}")
+        return Outcome(_result(architecture, setting, verdict), "".join(traceback.format_exception(error)))
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _result(architecture: Architecture, setting: Setting, verdict: Verdict, **found: Any) -> Result:
+    return Result(
+        architecture=architecture.name,
+        setting=setting.id,
+        task=setting.task,
+        task_version=setting.family.version,
+        params=setting.params.to_json(),
+        preset=setting.preset,
+        verdict=verdict.outcome,
+        detail=verdict.detail,
+        oracle=setting.oracle,
+        trivial=setting.trivial,
+        threshold=setting.threshold,
+        **found,
+    )
+
+
+def _cause(error: BaseException) -> str:
+    """The user's own traceback behind an error of ours."""
+    return "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """torch raises a type of its own on CUDA, but a plain RuntimeError from its CPU allocator."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,72 @@
+"""What users' own test files use: ``mad_model``, ``mad_setting``, ``mad_result`` and the ``mad`` marker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .grid import Setting
+    from .result import Result
+
+
+@pytest.fixture
+def mad_model(request: pytest.FixtureRequest) -> Any:
+    """The factory to judge: override it in your test file, or give ``--mad-arch``."""
+    from .plan import architectures, put_invocation_dir_on_path
+
+    put_invocation_dir_on_path(request.config)
+    found = architectures(request.config)
+    if len(found) != 1:
+        raise pytest.UsageError(
+            f"mad_model needs one architecture, but the command line names {len(found)}: override the fixture in your "
+            "test file, or give --mad-arch=module:factory once"
+        )
+    return found[0]
+
+
+@pytest.fixture
+def mad_setting(request: pytest.FixtureRequest) -> Setting:
+    """The MAD setting of this test; tests that ask for it run once per setting of the preset."""
+    setting: Setting = request.param
+    return setting
+
+
+@pytest.fixture
+def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Setting) -> Result:
+    """Score and verdict of ``mad_model`` on ``mad_setting``, trained now."""
+    from .architecture import Architecture, from_factory
+    from .executors.inline import run_and_judge
+    from .plan import run_options
+    from .report.progress import live_progress
+    from .suite import RESULT
+
+    architecture = mad_model if isinstance(mad_model, Architecture) else from_factory(mad_model)
+    with live_progress(request.config, request.node.nodeid) as progress:
+        outcome = run_and_judge(architecture, mad_setting, run_options(request.config), progress)
+    request.node.stash[RESULT] = outcome.result
+    if outcome.traceback:
+        print(outcome.traceback)
+    if outcome.result.verdict == "skipped":
+        pytest.skip(outcome.result.detail)
+    return outcome.result
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """One call of the test per setting that its ``mad`` marker, or the command line, selects."""
+    from .plan import chosen_settings
+
+    marker = metafunc.definition.get_closest_marker("mad")
+    arguments = {} if marker is None else _marker_arguments(marker, metafunc.definition.nodeid)
+    chosen = chosen_settings(metafunc.config, **arguments)
+    metafunc.parametrize("mad_setting", list(chosen.values()), ids=list(chosen), indirect=True)
+
+
+def _marker_arguments(marker: pytest.Mark, where: str) -> dict[str, Any]:
+    known = ("preset", "tasks", "threshold")
+    unknown = [key for key in marker.kwargs if key not in known]
+    if marker.args or unknown:
+        wrong = ", ".join(map(repr, [*marker.args, *unknown]))
+        raise pytest.UsageError(f"{where}: the mad marker takes preset=, tasks= and threshold=, not {wrong}")
+    return dict(marker.kwargs)

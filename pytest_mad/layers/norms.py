@@ -1,0 +1,15 @@
+"""Normalisation."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+class RMSNorm(nn.RMSNorm):
+    """Root-mean-square norm over the last axis, with a learned gain: ``x / sqrt(mean(x^2) + eps) * weight``.
+
+    Source: Zhang and Sennrich, arXiv 1910.07467, eq. 4; ``eps`` is the one of MAD.
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+        super().__init__(dim, eps=eps)

@@ -1,0 +1,18 @@
+"""``--mad-list``: the settings of the preset, without training."""
+
+from __future__ import annotations
+
+import pytest
+
+from .plan import chosen_settings
+
+
+def print_settings(config: pytest.Config) -> int:
+    """One id per line with its levels; returns the exit code."""
+    chosen = chosen_settings(config)
+    width = max(map(len, chosen))
+    print(f"{'setting':{width}}  oracle  trivial  threshold")
+    for name, setting in chosen.items():
+        threshold = "-" if setting.threshold is None else f"{setting.threshold:.2f}"
+        print(f"{name:{width}}  {setting.oracle:6.4f}  {setting.trivial:7.4f}  {threshold:>9}")
+    return 0

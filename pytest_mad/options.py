@@ -1,0 +1,207 @@
+"""One table of options: command line, ini twin, default, help and parser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option. ``parse`` turns its text into its value and raises ``ValueError`` with what would be right."""
+
+    flag: str
+    help: str
+    metavar: str | None = None
+    parse: Callable[[str], Any] = str
+    default: Any = None
+    repeatable: bool = False
+    switch: bool = False
+    #: may be set in the ini file, under the same name with underscores
+    ini: bool = False
+    #: a path: documented with ``=`` only, because pytest takes a second word for a test path
+    path: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.flag[2:].replace("-", "_")
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError("must be names with commas between them")
+    return names
+
+
+def _threshold(text: str) -> tuple[str | None, float]:
+    where, _, number = text.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        raise ValueError("must be a number, or TASK=number, or TASK[SETTING]=number") from None
+    if not 0 <= value <= 1:
+        raise ValueError("must be from 0 to 1")
+    return where or None, value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("must be a whole number of at least 1")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError("must be a whole number of at least 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError("must be a number of seconds above 0")
+    return value
+
+
+def _device(text: str) -> str:
+    if text not in ("auto", "cpu", "cuda"):
+        raise ValueError("must be auto, cpu or cuda")
+    return text
+
+
+OPTIONS = (
+    Option(
+        flag="--mad-arch",
+        metavar="[NAME=]TARGET",
+        repeatable=True,
+        help="Train and judge the models of this factory: module:factory or path/to/file.py:factory. Repeatable.",
+    ),
+    Option(
+        flag="--mad-layers",
+        metavar="[NAME=]A,B,C",
+        repeatable=True,
+        help="Judge a stack of registered layers in the standard backbone, e.g. mh-attention,swiglu. Repeatable.",
+    ),
+    Option(
+        flag="--mad-mixer",
+        metavar="[NAME=]MODULE:CLASS",
+        repeatable=True,
+        help="Judge a bare sequence mixer (B,T,D)->(B,T,D), stacked with SwiGLU in the standard backbone. Repeatable.",
+    ),
+    Option(
+        flag="--mad-preset",
+        metavar="NAME|FILE.toml",
+        default="smoke",
+        ini=True,
+        path=True,
+        help="Settings, thresholds and recipe: smoke, paper or a TOML file. Default: smoke.",
+    ),
+    Option(flag="--mad-tasks", metavar="A,B", parse=_names, ini=True, help="Only these tasks."),
+    Option(
+        flag="--mad-threshold",
+        metavar="[TASK[SETTING]=]X",
+        parse=_threshold,
+        repeatable=True,
+        ini=True,
+        help="Normalised score to reach, over the preset's. Repeatable.",
+    ),
+    Option(
+        flag="--mad-seeds",
+        metavar="N",
+        parse=_count,
+        default=1,
+        ini=True,
+        help="Replications per setting; the lowest score counts. Default: 1.",
+    ),
+    Option(
+        flag="--mad-first-seed", metavar="S", parse=_seed, default=0, ini=True, help="Where seeds begin. Default: 0."
+    ),
+    Option(
+        flag="--mad-device",
+        metavar="auto|cpu|cuda",
+        parse=_device,
+        default="auto",
+        ini=True,
+        help="Where to train. Default: auto, CUDA where there is one.",
+    ),
+    Option(
+        flag="--mad-timeout",
+        metavar="SECONDS",
+        parse=_seconds,
+        ini=True,
+        help="Wall-clock budget per setting; running out of it is verdict error.",
+    ),
+    Option(
+        flag="--mad-data",
+        metavar="DIR",
+        parse=Path,
+        ini=True,
+        path=True,
+        help="Use MAD-Lab's published data from this folder instead of generated data.",
+    ),
+    Option(flag="--mad-json", metavar="FILE", parse=Path, path=True, help="Write all results to this file."),
+    Option(
+        flag="--mad-list",
+        switch=True,
+        help="Print the preset's settings with oracle, trivial level and threshold, and train nothing.",
+    ),
+)
+
+
+def register(parser: pytest.Parser) -> None:
+    """Add every option, and its ini twin, to pytest's parser."""
+    group = parser.getgroup("mad", "MAD capability tests for sequence-model architectures")
+    for option in OPTIONS:
+        if option.switch:
+            group.addoption(option.flag, action="store_true", default=False, help=option.help)
+        else:
+            action = "append" if option.repeatable else "store"
+            group.addoption(option.flag, action=action, metavar=option.metavar, default=None, help=option.help)
+        if option.ini:
+            kind = "linelist" if option.repeatable else "string"
+            parser.addini(option.name, f"{option.flag}: {option.help}", type=kind, default=None)  # type: ignore[arg-type]
+    parser.addini("mad_junit", "Write mad.* properties into JUnit reports.", type="bool", default=True)
+
+
+def value(config: pytest.Config, name: str) -> Any:
+    """An option's parsed value: command line, else ini file, else default.
+
+    Raises ``pytest.UsageError`` with one line that names the option, the text and what would be right.
+    """
+    option = next(o for o in OPTIONS if o.name == name)
+    given = config.getoption(name)
+    where = option.flag
+    if given is None and option.ini:
+        given = config.getini(name) or None
+        where = f"ini option {name}"
+    if given is None or option.switch:
+        return given if option.switch else ([] if option.repeatable else option.default)
+    texts = given if option.repeatable else [given]
+    values = [_parse(option, where, text) for text in texts]
+    return values if option.repeatable else values[0]
+
+
+def _parse(option: Option, where: str, text: str) -> Any:
+    try:
+        return option.parse(text)
+    except ValueError as error:
+        raise pytest.UsageError(f"{where}={text}: {error}") from None
+
+
+def is_active(config: pytest.Config) -> bool:
+    """Whether one of the options that switch the suite on was given."""
+    return any(config.getoption(name) for name in ("mad_arch", "mad_layers", "mad_mixer"))
+
+
+def second_word_paths(args: list[str]) -> list[str]:
+    """Flags whose path was given as a second word, which pytest takes for a test path."""
+    return [o.flag for o in OPTIONS if o.path and o.flag in args]

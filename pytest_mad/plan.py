@@ -1,0 +1,129 @@
+"""From options to architectures and settings, with every usage error found before anything is trained."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import options
+from .architecture import Architecture, TargetError, check_unique, from_layers, from_mixer, from_target
+from .executors.inline import RunOptions
+from .grid import Setting, select, settings, with_threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will measure, and how."""
+
+    architectures: tuple[Architecture, ...]
+    settings: dict[str, Setting]
+    run: RunOptions
+
+
+def make_plan(config: pytest.Config) -> Plan:
+    """The plan of a run; ``pytest.UsageError`` is one line that names the option and what would be right."""
+    put_invocation_dir_on_path(config)
+    return Plan(architectures=architectures(config), settings=chosen_settings(config), run=run_options(config))
+
+
+def put_invocation_dir_on_path(config: pytest.Config) -> None:
+    """With the console script ``pytest`` the current directory is not importable; in an xdist worker neither."""
+    directory = str(config.invocation_params.dir)
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+
+
+def architectures(config: pytest.Config) -> tuple[Architecture, ...]:
+    """In the order of the command line's kinds: factories, layer stacks, mixers."""
+    kinds: tuple[tuple[str, Callable[[str], Architecture]], ...] = (
+        ("mad_arch", from_target),
+        ("mad_layers", from_layers),
+        ("mad_mixer", from_mixer),
+    )
+    found = [
+        _usage(f"--{name.replace('_', '-')}={text}", make, text)
+        for name, make in kinds
+        for text in config.getoption(name) or ()
+    ]
+    _usage("--mad-arch", check_unique, found)
+    return tuple(found)
+
+
+def chosen_settings(
+    config: pytest.Config,
+    *,
+    preset: str | None = None,
+    tasks: list[str] | None = None,
+    threshold: float | None = None,
+) -> dict[str, Setting]:
+    """The preset's settings as options, or the ``mad`` marker's arguments, narrow them down."""
+    name = preset or options.value(config, "mad_preset")
+    chosen: dict[str, Setting] = _usage("--mad-preset", settings, name)
+    wanted = tasks if tasks is not None else options.value(config, "mad_tasks")
+    if wanted is not None:
+        chosen = _usage("--mad-tasks", select, chosen, wanted)
+    for where, number in options.value(config, "mad_threshold"):
+        chosen = _usage("--mad-threshold", with_threshold, chosen, where, number)
+    return chosen if threshold is None else with_threshold(chosen, None, threshold)
+
+
+def run_options(config: pytest.Config) -> RunOptions:
+    data = options.value(config, "mad_data")
+    if data is not None:
+        data = Path(config.invocation_params.dir, data)
+        if not data.is_dir():
+            raise pytest.UsageError(f"--mad-data={data}: there is no such folder")
+    device = options.value(config, "mad_device")
+    if device == "cuda":
+        _require_cuda()
+    return RunOptions(
+        seeds=options.value(config, "mad_seeds"),
+        first_seed=options.value(config, "mad_first_seed"),
+        device=device,
+        timeout=options.value(config, "mad_timeout"),
+        data_dir=data,
+    )
+
+
+def matches(node_id: str, prefixes: list[str]) -> bool:
+    """Whether an item is selected by node-id arguments: its id, all settings of its task, its architecture, or all."""
+    task = node_id.partition("[")[0]
+    return any(p in (node_id, task) or node_id.startswith(p + "::") for p in prefixes)
+
+
+def check_selection(ids: list[str], prefixes: list[str]) -> None:
+    """Raise ``pytest.UsageError`` for a ``mad::...`` argument that selects nothing."""
+    for prefix in prefixes:
+        if prefix != "mad" and not any(matches(node_id, [prefix]) for node_id in ids):
+            near = difflib.get_close_matches(prefix, ids, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(ids)}"
+            raise pytest.UsageError(f"{prefix} is none of the suite's items; {hint}")
+
+
+def _require_cuda() -> None:
+    """Without asking torch, whose answer would cost the controller a CUDA context."""
+    import importlib.util
+
+    if importlib.util.find_spec("torch") is None:
+        raise pytest.UsageError("--mad-device=cuda: torch is not installed")
+
+
+def _usage(option: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call, and turn a ``ValueError`` into a usage error of this option, behind the traceback of its cause."""
+    try:
+        return function(*arguments)
+    except TargetError as error:
+        cause = error.__cause__
+        if cause is not None:
+            import traceback
+
+            sys.stderr.write("".join(traceback.format_exception(cause)))
+        raise pytest.UsageError(f"{option}: {error}") from None
+    except ValueError as error:
+        raise pytest.UsageError(f"{option}: {error}") from None

@@ -1,0 +1,94 @@
+"""pytest hooks and nothing else; each calls one plain function.
+
+Every pytest run in an environment where this plugin is installed loads this module: it imports the standard library
+and pytest only. What needs torch or NumPy is imported when the suite, or a test with a mad fixture, asks for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import options
+from .fixtures import mad_model, mad_result, mad_setting
+from .session import SESSION, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["mad_model", "mad_result", "mad_setting"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.register(parser)
+
+
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    for flag in options.second_word_paths(args):
+        early_config.issue_config_time_warning(
+            pytest.PytestConfigWarning(f"write {flag}=PATH: pytest takes a second word for a test path"), stacklevel=2
+        )
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    if not config.getoption("mad_list"):
+        return None
+    from .listing import print_settings
+
+    return print_settings(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "mad(preset=None, tasks=None, threshold=None): which MAD settings mad_result and mad_setting run through.",
+    )
+    config.stash[SESSION] = session = Session(config)
+    config.pluginmanager.register(session, "mad-session")
+    session.configure()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return config.stash[SESSION].header()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "mad_setting" in metafunc.fixturenames:
+        from .fixtures import parametrize
+
+        parametrize(metafunc)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[SESSION].add_items(session, items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.config.stash[SESSION].attach(item, report)
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> Any:
+    return config.stash[SESSION].status(report)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    config.stash[SESSION].print_tables(terminalreporter)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    session.config.stash[SESSION].write_files()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    return config.stash[SESSION].auto_workers()

@@ -1,0 +1,95 @@
+"""``--mad-json``: the result file (design: schema 1)."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+SCHEMA = 1
+#: Keys that stand with the architecture instead of with each of its settings.
+_OF_ARCHITECTURE = ("architecture", "setting", "parameters", "state_size", "preset")
+
+
+def result_file(records: Iterable[dict[str, Any]], preset: str) -> dict[str, Any]:
+    """The content of a result file; records are ``Result.to_json()``."""
+    by_architecture: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for record in records:
+        by_architecture[record["architecture"]][record["setting"]] = record
+    devices = sorted({r["device"] for settings in by_architecture.values() for r in settings.values()})
+    return {
+        "schema": SCHEMA,
+        "preset": preset,
+        "environment": environment(devices),
+        "architectures": {name: _architecture(settings) for name, settings in sorted(by_architecture.items())},
+    }
+
+
+def environment(devices: list[str]) -> dict[str, Any]:
+    """What scores may depend on."""
+    return {
+        "torch": _version("torch"),
+        "python": platform.python_version(),
+        "device": ", ".join(devices),
+        "plugin": _version("pytest-mad"),
+    }
+
+
+def scores(records: Iterable[dict[str, Any]]) -> tuple[dict[str, float], float | None, float | None]:
+    """Task scores, MAD score and its normalised twin: means over settings, then over tasks. Errors do not count."""
+    raw, normalized = defaultdict(list), defaultdict(list)
+    for record in records:
+        if record["accuracy"] is not None:
+            raw[record["task"]].append(record["accuracy"])
+            normalized[record["task"]].append(record["normalized"])
+    task_scores = {task: mean(values) for task, values in raw.items()}
+    if not task_scores:
+        return {}, None, None
+    return task_scores, mean(task_scores.values()), mean(map(mean, normalized.values()))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write through a temporary file and an atomic rename, so that no reader sees half a file."""
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _architecture(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    task_scores, mad_score, mad_score_normalized = scores(settings.values())
+    sizes = [s["parameters"] for s in settings.values() if s["parameters"] is not None]
+    states = [s["state_size"] for s in settings.values() if s["state_size"] is not None]
+    return {
+        "parameters": max(sizes, default=None),
+        "state_size": max(states, default=None),
+        "task_scores": task_scores,
+        "mad_score": mad_score,
+        "mad_score_normalized": mad_score_normalized,
+        "contracts": {},
+        "settings": {name: _setting(record) for name, record in settings.items()},
+    }
+
+
+def _setting(record: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in record.items() if k not in _OF_ARCHITECTURE} | {"baseline": None}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,60 @@
+"""The record of one setting: score, verdict and how it came about, in plain values that cross processes and files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .gate.judge import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One setting of one architecture. Scores are None where training gave none."""
+
+    architecture: str
+    setting: str
+    task: str
+    task_version: int
+    params: dict[str, Any]
+    preset: str
+    verdict: Outcome
+    detail: str = ""
+    #: of held-out tokens, between 0 and 1
+    accuracy: float | None = None
+    #: MAD-Lab's macro average
+    accuracy_compat: float | None = None
+    #: of sequences that are right at every scored token
+    sequence_accuracy: float | None = None
+    #: (accuracy - trivial) / (oracle - trivial)
+    normalized: float | None = None
+    oracle: float
+    trivial: float
+    threshold: float | None = None
+    best: dict[str, Any] | None = None
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    parameters: int | None = None
+    state_size: int | None = None
+    seconds: float = 0.0
+    stored: bool = False
+    device: str = "cpu"
+    engine: str = "loop"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verdict is a pass."""
+        return self.verdict == "pass"
+
+    def explain(self) -> str:
+        """One sentence with the numbers in it."""
+        levels = f"; trivial {self.trivial:.3f}, oracle {self.oracle:.3f}"
+        accuracy = "" if self.accuracy is None else f" (accuracy {self.accuracy:.3f}{levels})"
+        return f"{self.architecture}, {self.setting}: {self.verdict}: {self.detail}{accuracy}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Result:
+        return cls(**data)

@@ -1,0 +1,191 @@
+"""One pytest session: what was planned, what was found, and where it is reported.
+
+Imported by every pytest run, so what is heavy is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import options
+
+if TYPE_CHECKING:
+    from .plan import Plan
+    from .result import Result
+
+#: The record of a finished setting on its call-phase report: one JSON string, which any xdist version can carry.
+RECORD = "mad_record"
+
+
+class Session:
+    """The plugin's state in one process. In an xdist run the controller's has all records, a worker's none."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.is_worker = hasattr(config, "workerinput")
+        self.is_active = options.is_active(config)
+        self.prefixes: list[str] = []
+        self.records: list[dict[str, Any]] = []
+
+    # -- before the run -----------------------------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Find every usage error now, before anything is trained."""
+        self._check_report_path()
+        if not self.is_active:
+            return
+        from .plan import check_selection, make_plan
+        from .suite import PLAN, item_ids, suite_arguments
+
+        plan = make_plan(self.config)
+        self.config.stash[PLAN] = plan
+        self.prefixes = suite_arguments(self.config)
+        check_selection(item_ids(plan), self.prefixes)
+
+    def _check_report_path(self) -> None:
+        path = self.json_path()
+        if path is None:
+            return
+        flag = f"--mad-json={self.config.getoption('mad_json')}"
+        if not path.parent.is_dir():
+            raise pytest.UsageError(f"{flag}: the folder {path.parent} does not exist")
+        if path.is_dir():
+            raise pytest.UsageError(f"{flag}: is a folder, but must be a file")
+        if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+            raise pytest.UsageError(f"{flag}: cannot be written")
+
+    def json_path(self) -> Path | None:
+        """Where ``--mad-json`` points, relative to the invocation directory."""
+        path = options.value(self.config, "mad_json")
+        return None if path is None else Path(self.config.invocation_params.dir, path)
+
+    def header(self) -> list[str]:
+        """What will be measured, and one line of advice where cores would stay idle."""
+        if not self.is_active:
+            return []
+        from .sharding import cores
+
+        plan = self._plan()
+        preset = next(iter(plan.settings.values())).preset
+        names = ", ".join(a.name for a in plan.architectures)
+        lines = [f"mad: {names}; preset {preset}, {len(plan.settings)} settings; one thread per process on a CPU"]
+        if not self.prefixes:
+            lines.append("mad: the suite is not among the arguments; add mad to run it beside them")
+        if cores() > 1 and not getattr(self.config.option, "numprocesses", None):
+            lines.append(f"mad: add -n auto to train on {cores()} cores at a time")
+        return lines
+
+    def add_items(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        """Add the suite's items to those that pytest collected."""
+        if self.prefixes:
+            from .suite import add_items
+
+            add_items(session, self.prefixes, items)
+
+    def auto_workers(self) -> int | None:
+        """``-n auto`` means a process per core when the suite runs; otherwise xdist decides."""
+        if not self.is_active:
+            return None
+        from .sharding import cores
+
+        return cores()
+
+    def _plan(self) -> Plan:
+        from .suite import PLAN
+
+        return self.config.stash[PLAN]
+
+    # -- while it runs ------------------------------------------------------------------------------------------------
+
+    def attach(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Put an item's result on its report: the full record, and short properties for JUnit."""
+        result = find_result(item)
+        if result is None:
+            return
+        import json
+
+        from .report.junit import properties
+
+        record = result.to_json()
+        setattr(report, RECORD, json.dumps(record))
+        if self.config.getini("mad_junit"):
+            item.user_properties += properties(record)
+            report.user_properties = list(item.user_properties)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the record of a finished setting and say so in a line; runs in the controller, or the only process."""
+        text = getattr(report, RECORD, None)
+        if text is None or self.is_worker:
+            return
+        import json
+
+        from .report.progress import finished_line
+
+        record = json.loads(text)
+        self.records.append(record)
+        terminal = self._terminal(report.nodeid)
+        if terminal is not None:
+            terminal.write(finished_line(record) + "\n")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Keep the terminal from naming a file, which the suite's items do not have."""
+        terminal = self._terminal(nodeid)
+        if terminal is not None:
+            place = self.config.rootpath / "mad"
+            if terminal.currentfspath != place:
+                terminal.ensure_newline()
+                terminal.currentfspath = place
+
+    def _terminal(self, nodeid: str) -> Any:
+        """pytest's terminal reporter, if it shows this item as a line of the suite's own."""
+        terminal = self.config.pluginmanager.getplugin("terminalreporter")
+        own_line = terminal is not None and terminal.verbosity == 0 and nodeid.startswith("mad::")
+        return terminal if own_line else None
+
+    def status(self, report: pytest.TestReport) -> Any:
+        """No dot for the suite's items, which get a line each."""
+        if getattr(report, RECORD, None) is None or self._terminal(report.nodeid) is None:
+            return None
+        return report.outcome, "", report.outcome.upper()
+
+    # -- afterwards ---------------------------------------------------------------------------------------------------
+
+    def print_tables(self, terminal: Any) -> None:
+        """The tables, at the end of the terminal's output."""
+        if not self.records or terminal.verbosity < 0:
+            return
+        from .report.table import tables
+
+        terminal.section("MAD")
+        for line in tables(self.records):
+            markup = {line.colour: True} if line.colour else {}
+            terminal.write_line(line.text, bold=line.bold, **markup)
+
+    def write_files(self) -> None:
+        """Write the result file, also after Ctrl-C: with what had finished."""
+        path = None if self.is_worker else self.json_path()
+        if path is None or (not self.is_active and not self.records):
+            return
+        from .report.json_file import result_file, write_json
+
+        preset = self.records[0]["preset"] if self.records else options.value(self.config, "mad_preset")
+        write_json(path, result_file(self.records, preset))
+
+
+SESSION = pytest.StashKey[Session]()
+
+
+def find_result(item: pytest.Item) -> Result | None:
+    """The result that an item, or a test of the user's through ``mad_result``, left behind."""
+    import sys
+
+    if "pytest_mad.suite" not in sys.modules:  # no mad item or fixture in this run
+        return None
+    from .suite import RESULT
+
+    return item.stash.get(RESULT, None)

@@ -1,0 +1,47 @@
+"""Oracle and trivial levels that have no closed form: what the scripted player reaches on 2,000 sequences.
+
+The levels of the shipped presets are committed in ``levels.json`` (``benchmarks/levels.py`` writes it); any other
+setting's level is computed when it is asked for. Both come from the same fixed seed.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_mad.seeds import generator
+
+from .base import Task, TaskParams, accuracy
+
+TABLE = Path(__file__).with_name("levels.json")
+_SEQUENCES = 2_000
+#: What a level does not depend on.
+_IRRELEVANT = ("num_train_examples", "num_test_examples", "supervise")
+
+
+def measured_level(task: Task[Any], params: TaskParams, which: Literal["oracle", "trivial"]) -> float:
+    """Accuracy of the scripted player, from the committed table or measured now."""
+    known = _table().get(level_key(task, params, which))
+    return simulate_level(task, params, which) if known is None else known
+
+
+def level_key(task: Task[Any], params: TaskParams, which: str) -> str:
+    """Name of a level in the table."""
+    relevant = {k: v for k, v in sorted(params.to_json().items()) if k not in _IRRELEVANT}
+    return f"{task.name} v{task.version} {which} {json.dumps(relevant)}"
+
+
+def simulate_level(task: Task[Any], params: TaskParams, which: Literal["oracle", "trivial"]) -> float:
+    """Let the scripted player answer 2,000 test sequences; rounded to four digits."""
+    rng = generator("level", task.name, task.version)
+    batch = task.generate(params, _SEQUENCES, rng, "test")
+    player = getattr(task.players(params), which)
+    return round(accuracy(player(batch, batch.inputs), batch.targets), 4)
+
+
+@cache
+def _table() -> dict[str, float]:
+    table: dict[str, float] = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
+    return table

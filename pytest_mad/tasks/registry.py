@@ -1,0 +1,57 @@
+"""Tasks by name: the six of MAD, those registered with ``@register_task``, and the entry points of other packages."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from .base import Task
+
+_TASKS: dict[str, Task[Any]] = {}
+#: In MAD's order, which is also the order of reports.
+_OWN_MODULES = ("recall", "fuzzy", "memorization", "compression", "copying")
+
+T = TypeVar("T", bound=type[Task[Any]])
+
+
+class UnknownTaskError(ValueError):
+    """No task of that name; the message suggests the nearest one."""
+
+
+def register_task(cls: T) -> T:
+    """Class decorator: make a :class:`Task` known under its ``name``.
+
+    Raises ``ValueError`` when another task has that name.
+    """
+    known = _TASKS.get(cls.name)
+    if known is not None and type(known) is not cls:
+        raise ValueError(f"task {cls.name!r} is registered already, by {type(known).__module__}")
+    _TASKS[cls.name] = cls()
+    return cls
+
+
+@cache
+def _load_all() -> None:
+    for module in _OWN_MODULES:
+        import_module(f"{__package__}.{module}")
+    for entry_point in entry_points(group="pytest_mad.tasks"):
+        entry_point.load()
+
+
+def task_names() -> list[str]:
+    """Names of all tasks: MAD's own first, in MAD's order."""
+    _load_all()
+    return list(_TASKS)
+
+
+def get_task(name: str) -> Task[Any]:
+    """The task of that name; :class:`UnknownTaskError` suggests the nearest name otherwise."""
+    names = task_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known tasks: {', '.join(names)}"
+        raise UnknownTaskError(f"unknown task {name!r}; {hint}")
+    return _TASKS[name]

@@ -1,0 +1,130 @@
+"""One sweep: the causality guard, then the trials of one setting and seed over the recipe's points."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pytest_mad.adapters import build_model
+from pytest_mad.architecture import Architecture
+from pytest_mad.contracts.causality import find_leak, jittered
+from pytest_mad.grid import Setting
+
+from .data import load_data
+from .metrics import Accuracies
+from .trial import Progress, Trial, TrialError, one_thread, seeded, train_trial
+
+
+class NotCausalError(Exception):
+    """The model sees the future; the message is the guard's line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What a sweep found: its trials, the best of them, and the size of the model."""
+
+    trials: tuple[Trial, ...]
+    best: Trial
+    seed: int
+    parameters: int
+    state_size: int | None
+    seconds: float
+
+    def accuracies(self) -> Accuracies:
+        """The score: accuracies of the best trial on test data."""
+        return self.best.test
+
+
+def run_sweep(
+    architecture: Architecture,
+    setting: Setting,
+    seed: int,
+    *,
+    device: torch.device,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+    deadline: float = math.inf,
+) -> Sweep:
+    """Train the recipe's points in their order and keep the best.
+
+    Raises what :func:`~pytest_mad.adapters.build_model` raises, :class:`NotCausalError`, and
+    :class:`~pytest_mad.training.trial.TrialError` when no point gave a score.
+    """
+    started = time.monotonic()
+
+    def build() -> nn.Module:
+        return build_model(architecture, setting)
+
+    with one_thread(device), seeded("guard", setting.id, seed):
+        first = build()
+        guard(setting, jittered(first, seed).to(device), device)
+        size = parameter_count(first), state_size(first)
+    data = load_data(setting, seed, data_dir)
+    trials: list[Trial] = []
+    models: list[nn.Module] = []
+    failures: list[TrialError] = []
+    for point in setting.recipe.points:
+        try:
+            trial, model = train_trial(
+                build, setting, point, seed, data, device=device, progress=progress, deadline=deadline
+            )
+        except TrialError as error:
+            failures.append(error)
+            if time.monotonic() > deadline:
+                break
+            continue
+        trials.append(trial)
+        models.append(model)
+        if setting.recipe.race and meets_requirement(setting, trial):
+            break
+    if not trials or time.monotonic() > deadline:
+        raise failures[-1] if failures else TrialError("out of time")
+    best = max(range(len(trials)), key=lambda i: selection_score(setting, trials[i]))
+    with one_thread(device):
+        guard(setting, models[best], device, "after training, ")
+    return Sweep(
+        trials=tuple(trials),
+        best=trials[best],
+        seed=seed,
+        parameters=size[0],
+        state_size=size[1],
+        seconds=time.monotonic() - started,
+    )
+
+
+def guard(setting: Setting, model: nn.Module, device: torch.device, when: str = "") -> None:
+    """Raise :class:`NotCausalError` for a model that sees the future. An autoencoder may: its answer is its input."""
+    if setting.family.bottleneck:
+        return
+    leak = find_leak(model, setting.params.vocab_size, setting.family.input_length(setting.params), device)
+    if leak:
+        raise NotCausalError(when + leak)
+
+
+def selection_score(setting: Setting, trial: Trial) -> float:
+    """What the best trial is chosen by: validation accuracy, or test data or MAD-Lab's metric if the recipe says so."""
+    found = trial.validation if setting.recipe.selection == "validation" else trial.test
+    return found.accuracy if setting.recipe.metric == "accuracy" else found.accuracy_compat
+
+
+def meets_requirement(setting: Setting, trial: Trial) -> bool:
+    """Whether the sweep may end: validation and test data both reach the threshold (or, without one, the top)."""
+    needed = setting.recipe.solved_at if setting.threshold is None else setting.threshold
+    return all(setting.normalized(found.accuracy) >= needed for found in (trial.validation, trial.test))
+
+
+def parameter_count(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def state_size(model: nn.Module) -> int | None:
+    """Floats kept per sequence between tokens, where the user's model says so with ``state_size()``."""
+    inner: Any = getattr(model, "model", model)
+    size = inner.state_size() if callable(getattr(inner, "state_size", None)) else None
+    return size if isinstance(size, int) else None

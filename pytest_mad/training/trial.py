@@ -1,0 +1,225 @@
+"""One trial: a seeded model, data on the device, AdamW, evaluations, and one of three ends."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pytest_mad.grid import Setting
+from pytest_mad.seeds import derive_seed
+from pytest_mad.tasks import IGNORE, Batch
+
+from .data import TaskData
+from .metrics import Accuracies, accuracies
+from .recipe import Point, Recipe
+
+Stopped = Literal["solved", "hopeless", "budget"]
+#: ``report(step, total_steps, validation_accuracy)``, called after each evaluation.
+Progress = Callable[[int, int, float], None]
+_EVALUATION_BATCH = 128
+
+
+class TrialError(RuntimeError):
+    """A trial that cannot give a score: its loss is not finite, or its time is up. The message is one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a trial found. ``curve`` holds (step, validation accuracy)."""
+
+    point: Point
+    seed: int
+    steps: int
+    stopped: Stopped
+    curve: tuple[tuple[int, float], ...]
+    validation: Accuracies
+    test: Accuracies
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Its line in a result file."""
+        return {
+            "lr": self.point.lr,
+            "weight_decay": self.point.weight_decay,
+            "seed": self.seed,
+            "steps": self.steps,
+            "stopped": self.stopped,
+            "curve": [[step, round(accuracy, 4)] for step, accuracy in self.curve],
+        }
+
+
+@contextlib.contextmanager
+def seeded(*what: object) -> Iterator[None]:
+    """Seed torch, NumPy and ``random`` from what is drawn, and restore their states afterwards."""
+    seed = derive_seed(*what)
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+@contextlib.contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """One thread on a CPU: sums come in one order, so a trial has the same result in every process."""
+    threads = torch.get_num_threads()
+    try:
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def train_trial(
+    build: Callable[[], nn.Module],
+    setting: Setting,
+    point: Point,
+    seed: int,
+    data: TaskData,
+    *,
+    device: torch.device,
+    progress: Progress | None = None,
+    deadline: float = math.inf,
+) -> tuple[Trial, nn.Module]:
+    """Train one model and return what was found and the trained model, in evaluation mode.
+
+    A pure function of its arguments, ``progress`` apart. Raises :class:`TrialError` when the loss is NaN or infinite
+    and when ``time.monotonic()`` passes ``deadline``.
+    """
+    started = time.monotonic()
+    recipe = setting.recipe
+    total = recipe.total_steps(setting.params.num_train_examples)
+    identity = (setting.task, setting.params.to_json(), point.lr, point.weight_decay, seed)
+    with one_thread(device), seeded("init", *identity):
+        model = build().to(device)
+    with one_thread(device), seeded("train", *identity):
+        curve: list[tuple[int, float]] = []
+        stopped: Stopped = "budget"
+        optimizer = make_optimizer(model, recipe, point)
+        schedule = make_schedule(optimizer, recipe, total)
+        train, validation = to_device(data.train, device), to_device(data.validation, device)
+        batches = shuffled_batches(train, recipe.batch_size, seed)
+        model.train()
+        for step in range(1, total + 1):
+            loss = training_step(model, optimizer, *next(batches), autocast(device, recipe))
+            schedule.step()
+            if step % recipe.evaluate_every and step < total:
+                continue
+            if not math.isfinite(float(loss)):
+                raise TrialError(f"the loss is {float(loss)} at step {step} (lr {point.lr:g})")
+            found = evaluate(model, validation, recipe)
+            curve.append((step, found.accuracy))
+            if progress:
+                progress(step, total, found.accuracy)
+            if time.monotonic() > deadline:
+                raise TrialError(f"out of time at step {step} of {total}")
+            stopped = ending(setting, curve, total)
+            if stopped != "budget":
+                break
+        test = evaluate(model, to_device(data.test, device), recipe)
+    trial = Trial(
+        point=point,
+        seed=seed,
+        steps=step,
+        stopped=stopped,
+        curve=tuple(curve),
+        validation=found,
+        test=test,
+        seconds=time.monotonic() - started,
+    )
+    return trial, model.eval()
+
+
+def training_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs_BT: Tensor,
+    targets_BT: Tensor,
+    precision: contextlib.AbstractContextManager[Any],
+) -> Tensor:
+    """One optimizer step on the mean cross entropy over scored positions; returns the loss without waiting for it."""
+    optimizer.zero_grad(set_to_none=True)
+    with precision:
+        logits_BTV = model(inputs_BT)
+        loss = F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), ignore_index=IGNORE)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.detach()
+
+
+def ending(setting: Setting, curve: list[tuple[int, float]], total: int) -> Stopped:
+    """Whether the trial ends here, and why: ``budget`` means not yet."""
+    recipe = setting.recipe
+    step, accuracy = curve[-1]
+    if setting.normalized(accuracy) >= recipe.solved_at:
+        return "solved"
+    best = max(setting.normalized(a) for _, a in curve)
+    if step >= recipe.hopeless_after * total and step < total and best <= recipe.hopeless_below:
+        return "hopeless"
+    return "budget"
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe, point: Point) -> torch.optim.Optimizer:
+    """AdamW on every parameter, as MAD-Lab does; the fused kernel where the parameters allow it."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    fused = all(p.is_floating_point() for p in parameters)
+    return torch.optim.AdamW(
+        parameters, lr=point.lr, weight_decay=point.weight_decay, betas=recipe.betas, fused=fused or None
+    )
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, total: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Constant, as MAD-Lab really trains, or the cosine to 1e-6 that its paper states."""
+    if recipe.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=total, eta_min=1e-6)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+
+
+def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Inputs and targets as tensors that stay on the device."""
+    inputs, targets = (torch.from_numpy(np.array(array)).to(device) for array in batch)
+    return inputs, targets
+
+
+def shuffled_batches(train: tuple[Tensor, Tensor], size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Epochs without end, each in a new order; the last batch of an epoch may be smaller."""
+    inputs, targets = train
+    order = np.random.default_rng(derive_seed("order", len(inputs), size, seed))
+    while True:
+        for rows in torch.split(torch.from_numpy(order.permutation(len(inputs))).to(inputs.device), size):
+            yield inputs[rows], targets[rows]
+
+
+def autocast(device: torch.device, recipe: Recipe) -> contextlib.AbstractContextManager[Any]:
+    """bf16 mixed precision on CUDA where the recipe asks for it; a CPU always computes in float32."""
+    if recipe.precision == "bf16" and device.type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=True)
+    return contextlib.nullcontext()
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batch: tuple[Tensor, Tensor], recipe: Recipe) -> Accuracies:
+    """The three accuracies of arg-max predictions; the model is left in the mode it was in."""
+    inputs, targets = batch
+    was_training = model.training
+    model.eval()
+    with autocast(inputs.device, recipe):
+        predictions = torch.cat([model(rows).argmax(dim=-1) for rows in torch.split(inputs, _EVALUATION_BATCH)])
+    model.train(was_training)
+    return accuracies(predictions.cpu().numpy(), targets.cpu().numpy())

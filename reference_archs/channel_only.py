@@ -1,0 +1,22 @@
+"""Channel mixers only: a negative control.
+
+No token sees another, so every task must end at its trivial level. A pass means that the metric or the data leaks.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ._stack import stack
+
+LAYERS = ("mlp", "swiglu", "mlp", "swiglu")
+
+
+def make_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
+    """Four channel mixers of width 64."""
+    return stack(LAYERS, task=task, vocab_size=vocab_size, max_length=max_length, dim=64)
+
+
+def make_paper_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
+    """Four channel mixers of width 128, MAD's."""
+    return stack(LAYERS, task=task, vocab_size=vocab_size, max_length=max_length, dim=128)

@@ -1,0 +1,37 @@
+"""Ungated linear attention (Katharopoulos et al., arXiv 2006.16236) with the feature map elu + 1, and SwiGLU.
+
+Its state is a sum over all keys, from which close keys cannot be told apart: expect memorization, and recall that stops
+well below attention.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ._stack import stack
+
+LAYERS = ("mh-linear-attention", "swiglu", "mh-linear-attention", "swiglu")
+
+
+def make_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
+    """Two blocks of width 64 with heads of 16."""
+    return stack(
+        LAYERS,
+        task=task,
+        vocab_size=vocab_size,
+        max_length=max_length,
+        dim=64,
+        config={"mh-linear-attention": {"head_dim": 16, "feature_map": "elu"}},
+    )
+
+
+def make_paper_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
+    """Two blocks of width 128 with 16 heads of 8."""
+    return stack(
+        LAYERS,
+        task=task,
+        vocab_size=vocab_size,
+        max_length=max_length,
+        dim=128,
+        config={"mh-linear-attention": {"feature_map": "elu"}},
+    )

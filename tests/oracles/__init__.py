@@ -1,0 +1,1 @@
+"""Slow, obviously right references that the fast code is tested against."""
