@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .architecture import Architecture
 from .backbones import Decoder
 from .contracts.causality import jittered
+from .errors import first_line
 from .grid import Setting
 from .seeds import generator
 
@@ -34,8 +35,7 @@ def build_model(architecture: Architecture, setting: Setting) -> nn.Module:
     try:
         made = architecture.build(setting)
     except Exception as error:
-        first_line = (str(error).splitlines() or [""])[0]
-        raise ModelError(f"{architecture.source} raised {type(error).__name__}: {first_line}") from error
+        raise ModelError(f"{architecture.source} raised {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(made, nn.Module):
         raise ModelError(f"{architecture.source} returned {type(made).__name__}, but must return a torch.nn.Module")
     if not any(True for _ in made.parameters()):
@@ -176,10 +176,9 @@ def check_logits(model: nn.Module, tokens_BT: Tensor, setting: Setting, source: 
     except (ModelError, NoBottleneckError):
         raise
     except Exception as error:
-        first_line = (str(error).splitlines() or [""])[0]
         shape = tuple(tokens_BT.shape)
         raise ModelError(
-            f"the model of {source} raised {type(error).__name__} for tokens {shape}: {first_line}"
+            f"the model of {source} raised {type(error).__name__} for tokens {shape}: {first_line(error)}"
         ) from error
     finally:
         model.train()

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .errors import first_line
+
 if TYPE_CHECKING:
     from .grid import Setting
 
@@ -189,7 +191,7 @@ def _import_module(name: str) -> ModuleType:
             raise TargetError(f"there is no module {name!r} on sys.path or in the current directory") from None
         raise TargetError(f"module {name!r} needs {missing!r}, which is not installed") from error
     except Exception as error:
-        raise TargetError(f"importing {name!r} raised {type(error).__name__}: {_first_line(error)}") from error
+        raise TargetError(f"importing {name!r} raised {type(error).__name__}: {first_line(error)}") from error
 
 
 def _import_file(path: str) -> ModuleType:
@@ -210,7 +212,7 @@ def _import_file(path: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise TargetError(f"importing {path} raised {type(error).__name__}: {_first_line(error)}") from error
+        raise TargetError(f"importing {path} raised {type(error).__name__}: {first_line(error)}") from error
     return module
 
 
@@ -235,10 +237,6 @@ def accepted_keywords(factory: Any, offered: tuple[str, ...], label: str) -> lis
             "give the rest default values"
         )
     return [p.name for p in by_keyword if p.name in offered]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0]
 
 
 def _source_file(factory: Any) -> str | None:

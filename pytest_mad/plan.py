@@ -13,6 +13,7 @@ import pytest
 
 from . import options
 from .architecture import Architecture, TargetError, check_unique, from_layers, from_mixer, from_target
+from .errors import user_traceback
 from .executors.inline import RunOptions
 from .grid import Setting, select, settings, with_threshold
 
@@ -119,11 +120,7 @@ def _usage(option: str, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except TargetError as error:
-        cause = error.__cause__
-        if cause is not None:
-            import traceback
-
-            sys.stderr.write("".join(traceback.format_exception(cause)))
+        sys.stderr.write(user_traceback(error.__cause__))
         raise pytest.UsageError(f"{option}: {error}") from None
     except ValueError as error:
         raise pytest.UsageError(f"{option}: {error}") from None

@@ -129,7 +129,8 @@ class Session:
         self.records.append(record)
         terminal = self._terminal(report.nodeid)
         if terminal is not None:
-            terminal.write(finished_line(record) + "\n")
+            before = "\n" if terminal._tw.width_of_current_line else ""  # behind another test's dot
+            terminal.write(f"{before}{finished_line(record)}\n")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:

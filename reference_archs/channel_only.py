@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ._stack import stack
+from reference_archs._stack import stack
 
 LAYERS = ("mlp", "swiglu", "mlp", "swiglu")
 

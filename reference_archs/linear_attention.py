@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ._stack import stack
+from reference_archs._stack import stack
 
 LAYERS = ("mh-linear-attention", "swiglu", "mh-linear-attention", "swiglu")
 

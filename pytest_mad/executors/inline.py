@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pytest_mad.architecture import Architecture
+from pytest_mad.errors import first_line, user_traceback
 from pytest_mad.gate import Verdict, judge_threshold
 from pytest_mad.grid import Setting
 from pytest_mad.result import Result
@@ -100,12 +100,11 @@ def run_and_judge(
     except (TrialError, PublishedDataError) as error:
         return Outcome(_result(architecture, setting, Verdict("error", str(error))))
     except ModelError as error:
-        return Outcome(_result(architecture, setting, Verdict("error", str(error))), _cause(error))
+        return Outcome(_result(architecture, setting, Verdict("error", str(error))), user_traceback(error.__cause__))
     except Exception as error:
-        first_line = (str(error).splitlines() or [""])[0]
         what = "out of memory" if _out_of_memory(error) else f"training raised {type(error).__name__}"
-        verdict = Verdict("error", f"{what}: {first_line}")
-        return Outcome(_result(architecture, setting, verdict), "".join(traceback.format_exception(error)))
+        verdict = Verdict("error", f"{what}: {first_line(error)}")
+        return Outcome(_result(architecture, setting, verdict), user_traceback(error))
 
 
 def choose_device(name: str) -> torch.device:
@@ -132,11 +131,6 @@ def _result(architecture: Architecture, setting: Setting, verdict: Verdict, **fo
         threshold=setting.threshold,
         **found,
     )
-
-
-def _cause(error: BaseException) -> str:
-    """The user's own traceback behind an error of ours."""
-    return "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
 
 
 def _out_of_memory(error: BaseException) -> bool:
