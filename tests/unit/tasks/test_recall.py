@@ -163,3 +163,15 @@ def test_as_much_is_scored_as_in_mad(name: str, overrides: dict[str, Any], publi
     tolerance = 5 * counts.std() / len(counts) ** 0.5 + 1e-4
     assert counts.mean() == pytest.approx(expected_answers(params), abs=tolerance)
     assert -0.5 < expected_answers(params) - published < 0.5 + params.frac_noise
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("fixed", 1 / 2), ("compat", 5 / 11)])
+def test_one_slot_is_kept_from_noise(mode: Any, expected: float) -> None:
+    """Row 4: fixed protects one of the body's slots; MAD-Lab may pick the last pair instead, and fails if all are noise.
+
+    With two slots in the body and half noise, both are pairs in 1/2 of sequences, or in (2/3 1/2 + 1/3 1/4) / (11/12).
+    """
+    params = make_params("noisy-in-context-recall", mode=mode, seq_len=6, frac_noise=0.5)
+    inputs, _ = get_task("noisy-in-context-recall").generate(params, 40_000, np.random.default_rng(4), "test")
+    no_noise = (inputs[:, [0, 2]] < params.num_keys).all(axis=1)
+    assert no_noise.mean() == pytest.approx(expected, abs=5 * 0.5 / len(inputs) ** 0.5)
