@@ -55,9 +55,7 @@ def main() -> None:
             seconds = {options: collect(project, *options) for options in order}
             ratios.append(seconds[()] / seconds["-p", "no:mad"])
     median, low, high = median_interval(ratios)
-    print(
-        f"collection with the plugin / without: median {median:.3f} (95 % interval {low:.3f} to {high:.3f}, {pairs} pairs)"
-    )
+    print(f"with the plugin / without: median {median:.3f} (95 % interval {low:.3f} to {high:.3f}, {pairs} pairs)")
     write_json(
         RESULTS,
         {"schema": 1, "environment": environment(["cpu"]), "pairs": pairs, "median": round(median, 4),

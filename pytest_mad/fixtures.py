@@ -58,15 +58,20 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     from .plan import chosen_settings
 
     marker = metafunc.definition.get_closest_marker("mad")
-    arguments = {} if marker is None else _marker_arguments(marker, metafunc.definition.nodeid)
-    chosen = chosen_settings(metafunc.config, **arguments)
+    try:
+        arguments = {} if marker is None else _marker_arguments(marker)
+        chosen = chosen_settings(metafunc.config, **arguments)
+    except pytest.UsageError as error:
+        raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {error}") from None
     metafunc.parametrize("mad_setting", list(chosen.values()), ids=list(chosen), indirect=True)
 
 
-def _marker_arguments(marker: pytest.Mark, where: str) -> dict[str, Any]:
+def _marker_arguments(marker: pytest.Mark) -> dict[str, Any]:
     known = ("preset", "tasks", "threshold")
-    unknown = [key for key in marker.kwargs if key not in known]
-    if marker.args or unknown:
-        wrong = ", ".join(map(repr, [*marker.args, *unknown]))
-        raise pytest.UsageError(f"{where}: the mad marker takes preset=, tasks= and threshold=, not {wrong}")
+    wrong = [*map(repr, marker.args), *(key for key in marker.kwargs if key not in known)]
+    if wrong:
+        raise pytest.UsageError(f"the mad marker takes preset=, tasks= and threshold=, not {', '.join(wrong)}")
+    tasks = marker.kwargs.get("tasks")
+    if isinstance(tasks, str):
+        raise pytest.UsageError(f"tasks= of the mad marker is {tasks!r}, but must be a list of task names")
     return dict(marker.kwargs)

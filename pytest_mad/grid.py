@@ -101,7 +101,8 @@ def with_threshold(chosen: dict[str, Setting], where: str | None, threshold: flo
         near = difflib.get_close_matches(str(where), names, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
         raise PresetError(f"no task or setting {where!r} here; {hint}")
-    return {i: replace(s, threshold=threshold) if i in hits else s for i, s in chosen.items()}
+    number = _threshold(threshold)
+    return {i: replace(s, threshold=number) if i in hits else s for i, s in chosen.items()}
 
 
 def _find(preset: str) -> tuple[str, Path]:

@@ -65,13 +65,15 @@ def chosen_settings(
 ) -> dict[str, Setting]:
     """The preset's settings as options, or the ``mad`` marker's arguments, narrow them down."""
     name = preset or options.value(config, "mad_preset")
-    chosen: dict[str, Setting] = _usage("--mad-preset", settings, name)
+    chosen: dict[str, Setting] = _usage("preset= of the mad marker" if preset else "--mad-preset", settings, name)
     wanted = tasks if tasks is not None else options.value(config, "mad_tasks")
     if wanted is not None:
-        chosen = _usage("--mad-tasks", select, chosen, wanted)
+        chosen = _usage("--mad-tasks" if tasks is None else "tasks= of the mad marker", select, chosen, wanted)
     for where, number in options.value(config, "mad_threshold"):
         chosen = _usage("--mad-threshold", with_threshold, chosen, where, number)
-    return chosen if threshold is None else with_threshold(chosen, None, threshold)
+    if threshold is not None:
+        chosen = _usage("threshold= of the mad marker", with_threshold, chosen, None, threshold)
+    return chosen
 
 
 def run_options(config: pytest.Config) -> RunOptions:

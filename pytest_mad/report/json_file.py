@@ -22,7 +22,10 @@ def result_file(records: Iterable[dict[str, Any]], preset: str) -> dict[str, Any
     """The content of a result file; records are ``Result.to_json()``."""
     by_architecture: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for record in records:
-        by_architecture[record["architecture"]][record["setting"]] = record
+        own = by_architecture[record["architecture"]]
+        # The suite and a user's test may measure the same setting; the worse verdict must not get lost.
+        if record["setting"] not in own or record["verdict"] != "pass":
+            own[record["setting"]] = record
     devices = sorted({r["device"] for settings in by_architecture.values() for r in settings.values()})
     return {
         "schema": SCHEMA,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,15 +18,28 @@ def live_progress(config: Any, label: str) -> Iterator[Callable[[int, int, float
     if reporter is None or not reporter.isatty or reporter.verbosity < 0:
         yield None
         return
+    column = reporter._tw.width_of_current_line
+    prefix = "" if column else f"{label}  "
 
     def show(step: int, total: int, accuracy: float) -> None:
-        reporter.rewrite(f"{label}  step {step}/{total}  validation accuracy {accuracy:.3f}", erase=True)
+        text = f"{prefix}step {step}/{total}  validation accuracy {accuracy:.3f}"
+        _show_behind_cursor(config, text[: max(0, reporter._tw.fullwidth - column - 1)])
 
     try:
         yield show
     finally:
-        reporter.rewrite("", erase=True)
-        reporter.currentfspath = None
+        _show_behind_cursor(config, "")
+
+
+def _show_behind_cursor(config: Any, text: str) -> None:
+    """Replace what stands behind the cursor and leave the cursor where it is.
+
+    This goes past pytest's capture, and past its own count of what is on the line.
+    """
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        sys.stdout.write(f"\x1b7\x1b[K{text}\x1b8")
+        sys.stdout.flush()
 
 
 def finished_line(record: dict[str, Any]) -> str:

@@ -31,26 +31,31 @@ def _table(architecture: str, records: list[dict[str, Any]]) -> Iterator[Line]:
     parameters = max((r["parameters"] or 0 for r in records), default=0)
     size = f", {parameters:,} parameters" if parameters else ""
     yield Line(f"{architecture} ({records[0]['preset']}{size})", bold=True)
-    width = max(len(r["setting"]) for r in records)
-    yield Line(f"  {'':{width}}  verdict       score  needed  accuracy  trivial  oracle   steps  seconds")
+    width = max(len(_name(r)) for r in records)
+    yield Line(f"  {'':{width}}  verdict score needed accuracy trivial steps seconds")
     for record in sorted(records, key=lambda r: r["verdict"] not in _FAILING):
-        yield Line(f"  {record['setting']:{width}}  {_cells(record)}", _COLOURS.get(record["verdict"], "yellow"))
+        yield Line(f"  {_name(record):{width}}  {_cells(record)}", _COLOURS.get(record["verdict"], "yellow"))
         if record["verdict"] != "pass":
-            yield Line(f"      {record['detail']}")
+            yield Line(f"    {record['detail']}")
     task_scores, mad_score, normalized = scores(records)
     if mad_score is not None:
         tasks = f"mean over {len(task_scores)} task{'s' if len(task_scores) > 1 else ''}"
         yield Line(f"  MAD score {mad_score:.3f}, normalised {normalized:.3f} ({tasks})", bold=True)
 
 
+def _name(record: dict[str, Any]) -> str:
+    """The setting's id, or the task's name for its baseline: this fits 80 columns."""
+    name: str = record["setting"]
+    return name.removesuffix("[baseline]")
+
+
 def _cells(record: dict[str, Any]) -> str:
     steps = sum(t["steps"] for t in record["trials"])
     return (
-        f"{record['verdict']:12}  {_number(record['normalized'])}  {_number(record['threshold'], 6, 2)}  "
-        f"{_number(record['accuracy'], 8)}  {_number(record['trivial'], 7)}  {_number(record['oracle'], 6)}  "
-        f"{steps or '-':>6}  {record['seconds']:7.1f}"
+        f"{record['verdict']:7} {_number(record['normalized'], 5)} {_number(record['threshold'], 6, 2)} "
+        f"{_number(record['accuracy'], 8)} {_number(record['trivial'], 7)} {steps or '-':>5} {record['seconds']:7.1f}"
     )
 
 
-def _number(value: float | None, width: int = 5, digits: int = 3) -> str:
+def _number(value: float | None, width: int, digits: int = 3) -> str:
     return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import pkgutil
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 import pytest_mad
+import reference_archs.transformer
 
+#: No other plugins than pytest's own, xdist and ours: theirs would cost more time than ours.
+BARE = ("-p", "no:hypothesispytest", "-p", "no:anyio")
 PROJECT = Path(__file__).with_name("project")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _preload():
     """Import what runs in this process would import: pytester forgets modules that a run adds, and torch bears no
-    second import.
+    second import. Then let the garbage collector, which pytest calls at the end of every run, leave them alone.
     """
     for module in pkgutil.walk_packages(pytest_mad.__path__, "pytest_mad."):
         importlib.import_module(module.name)
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    torch.optim.AdamW([parameter], fused=True)
+    setting = next(iter(pytest_mad.settings(str(PROJECT / "tiny.toml")).values()))
+    pytest_mad.evaluate(reference_archs.transformer.make_model, setting)
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class Project:
@@ -34,16 +41,38 @@ class Project:
         self.pytester = pytester
         self.path = pytester.path
 
+    def write(self, **files):
+        """Python files by their names without ``.py``."""
+        self.pytester.makepyfile(**files)
+
     def run(self, *args, **kwargs):
         """Run in this process with the tiny preset, unless ``args`` say otherwise."""
-        return self.pytester.runpytest_inprocess("--mad-preset=tiny.toml", *args, **kwargs)
+        return self.pytester.runpytest_inprocess(*BARE, "--mad-preset=tiny.toml", "-rA", *args, **kwargs)
 
     def models(self, *args, **kwargs):
         """Run the suite on ``models:make_model``."""
         return self.run("--mad-arch=models:make_model", *args, **kwargs)
 
+    def collected(self, *args):
+        """Node ids of what would run, in order."""
+        result = self.models("--collect-only", "-q", *args)
+        assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        return [line for line in result.outlines if "::" in line]
+
+    @staticmethod
+    def outcomes(result):
+        """Outcome by node id, from the summary at the end, in its order: passed, failed, ... ones."""
+        found = (re.match(r"(PASSED|FAILED|ERROR) (\S+)", line) for line in result.outlines)
+        return {m[2]: m[1].lower() for m in found if m}
+
     def results(self, name="out.json"):
+        """The content of a result file."""
         return json.loads((self.path / name).read_text())
+
+    def files(self):
+        """What a run could have written, but for Python's and pytest's own caches."""
+        paths = (p.relative_to(self.path).as_posix() for p in self.path.rglob("*"))
+        return sorted(p for p in paths if "__pycache__" not in p and ".pytest_cache" not in p)
 
 
 @pytest.fixture

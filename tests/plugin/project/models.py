@@ -35,3 +35,8 @@ def make_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
 def plain(vocab_size: int) -> nn.Module:
     """A factory that does not know the task."""
     return Tiny(vocab_size)
+
+
+def broken(vocab_size: int) -> nn.Module:
+    """A factory that raises."""
+    raise ValueError("no model today")

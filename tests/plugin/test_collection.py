@@ -1,0 +1,185 @@
+"""Which items a run has, and in which order: node ids, selection, mixing with ordinary tests, ``-n 2``."""
+
+from __future__ import annotations
+
+import pytest
+
+MEMORIZATION = "mad::models::memorization[baseline]"
+LARGER = "mad::models::memorization[vocab_size=24]"
+RECALL = "mad::models::in-context-recall[baseline]"
+SUITE = [MEMORIZATION, LARGER, RECALL]
+
+ORDINARY = """
+    import pytest
+
+    def test_passes():
+        pass
+
+    def test_recall_of_something_else():
+        pass
+"""
+PASSES, OTHER = "test_ordinary.py::test_passes", "test_ordinary.py::test_recall_of_something_else"
+
+
+@pytest.fixture
+def mixed(project):
+    """A project that has ordinary tests too."""
+    project.write(test_ordinary=ORDINARY)
+    return project
+
+
+def test_ids_name_the_architecture_the_task_and_the_setting(project):
+    """One item per setting, in the preset's order, architecture by architecture."""
+    assert project.collected() == SUITE
+    both = project.collected("--mad-arch=other=models:plain")
+    assert both == SUITE + [i.replace("models", "other") for i in SUITE]
+
+
+@pytest.mark.parametrize("ini", ["", "[pytest]\ntestpaths = ."])
+def test_without_arguments_only_the_suite_is_collected(mixed, ini):
+    """Also where the project's ini file says what pytest collects without arguments."""
+    mixed.pytester.makefile(".ini", pytest=ini)
+    assert mixed.collected() == SUITE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["mad"], SUITE),
+        (["mad::models"], SUITE),
+        (["mad::models::memorization"], [MEMORIZATION, LARGER]),
+        (["mad::models::memorization[vocab_size=24]"], [LARGER]),
+        (["mad::models::in-context-recall", LARGER], [LARGER, RECALL]),
+        (["-k", "recall"], [RECALL]),
+        (["-k", "models and memo and not 24"], [MEMORIZATION]),
+        (["-k", "nothing"], []),
+        (["-m", "mad"], SUITE),
+        (["-m", "not mad"], []),
+        (["--deselect", "mad::models::memorization"], [RECALL]),
+        (["--deselect", RECALL], [MEMORIZATION, LARGER]),
+    ],
+)
+def test_items_are_selected_as_any_test_is(project, arguments, expected):
+    """Node ids and their prefixes, ``-k``, ``-m``, ``--deselect``."""
+    assert project.collected(*arguments) == expected
+
+
+def test_a_prefix_selects_no_architecture_with_a_longer_name(project):
+    """``mad::models`` is not ``mad::models-2``."""
+    assert project.collected("--mad-arch=models-2=models:plain", "mad::models") == SUITE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["mad", "test_ordinary.py"], [PASSES, OTHER, *SUITE]),
+        (["test_ordinary.py"], [PASSES, OTHER]),
+        (["mad::models::memorization", PASSES], [PASSES, MEMORIZATION, LARGER]),
+        (["mad", ".", "-k", "recall"], [OTHER, RECALL]),
+        (["mad", ".", "-m", "mad"], SUITE),
+        (["mad", ".", "-m", "not mad"], [PASSES, OTHER]),
+        (["mad", ".", "--deselect", "test_ordinary.py", "--deselect", LARGER], [MEMORIZATION, RECALL]),
+    ],
+)
+def test_the_suite_mixes_with_ordinary_tests(mixed, arguments, expected):
+    """Ordinary tests first, and only where an argument names them."""
+    assert mixed.collected(*arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("argument", "nearest"),
+    [
+        ("mad::model", "did you mean mad::models"),
+        ("mad::models::memorisation", f"did you mean {MEMORIZATION}?"),
+        ("mad::models::memorization[vocab_size=42]", f"did you mean {LARGER}?"),
+        ("mad::models::in-context-recall[baseline]x", f"did you mean {RECALL}?"),
+    ],
+)
+def test_a_node_id_that_does_not_exist_is_a_usage_error_with_the_nearest(project, argument, nearest):
+    """Also beside arguments that do exist."""
+    result = project.models("mad::models::in-context-recall", argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert argument in result.errlines[0] and nearest in result.errlines[0]
+
+
+def test_a_real_directory_called_mad_keeps_its_name(mixed):
+    """A bare ``mad`` is then the directory, ``mad::...`` still the suite."""
+    folder = mixed.path / "mad"
+    folder.mkdir()
+    (folder / "test_inside.py").write_text("def test_inside(): pass")
+    inside = "mad/test_inside.py::test_inside"
+    assert mixed.collected("mad") == [inside]
+    assert mixed.collected("mad::models", "mad") == [inside, *SUITE]
+    assert mixed.collected() == SUITE
+
+
+def test_collect_only_shows_the_tree_and_trains_nothing(project):
+    """Three levels, like any tree of pytest's."""
+    result = project.models("--collect-only", "--mad-json=out.json")
+    result.stdout.fnmatch_lines(
+        ["<MadSuite mad>", "  <MadArchitecture models>", "    <MadItem memorization[[]baseline]>"]
+    )
+    assert "trivial" not in result.stdout.str()
+    assert not (project.path / "out.json").exists()
+
+
+def test_x_ends_the_run_at_the_first_failure(mixed):
+    """What stands behind the failing setting is not trained."""
+    result = mixed.models("-x", "--mad-arch=other=models:plain", "mad", ".")
+    assert mixed.outcomes(result) == {
+        PASSES: "passed",
+        OTHER: "passed",
+        MEMORIZATION: "passed",
+        LARGER: "passed",
+        RECALL: "failed",
+    }
+    result.stdout.fnmatch_lines(["*stopping after 1 failures*"])
+
+
+@pytest.mark.parametrize("ordinary", ["", "def test_fails(): assert 0"])
+def test_lf_runs_what_failed_last(mixed, ordinary):
+    """In a run that mixes the suite with ordinary tests, whether or not one of those failed too."""
+    mixed.write(test_failing=ordinary)
+    failed = {"test_failing.py::test_fails": "failed"} if ordinary else {}
+    assert len(mixed.outcomes(mixed.models("mad", "."))) == 5 + len(failed)
+    assert mixed.outcomes(mixed.models("mad", ".", "--lf")) == {RECALL: "failed"} | failed
+    assert mixed.outcomes(mixed.models("--lf")) == {RECALL: "failed"}
+
+
+def test_lf_forgets_a_setting_that_passes_again(project):
+    """A failure that was mended is not run again, another one is."""
+    project.models("--mad-threshold=1")
+    project.models("--lf", "--mad-threshold=0.3", RECALL)
+    mended = project.models("--lf", "--mad-arch=other=models:plain", "mad::models")
+    assert project.outcomes(mended) == {RECALL: "failed"}
+
+
+def test_sw_goes_on_from_the_failure_it_stopped_at(mixed):
+    """Stepwise: stop at a failure, begin there next time, and skip it when told to."""
+    other = [i.replace("models", "other") for i in SUITE]
+    arguments = ["--mad-arch=other=models:plain", ".", "mad"]
+    first = mixed.outcomes(mixed.models("--sw", *arguments))
+    assert list(first) == [PASSES, OTHER, *SUITE]
+    assert mixed.outcomes(mixed.models("--sw", *arguments)) == {RECALL: "failed"}
+    skipping = mixed.outcomes(mixed.models("--sw-skip", *arguments))
+    assert list(skipping) == [*other[:2], RECALL, other[2]]
+
+
+def test_workers_select_as_one_process_does(mixed):
+    """``-n 2`` with the suite and ordinary tests, then ``--lf`` and ``--sw``, on models that fail before training."""
+    arguments = ["-n", "2", "--mad-arch=broken=models:broken", "--mad-preset=tiny.toml", ".", "mad"]
+    suite = [i.replace("models", "broken") for i in SUITE]
+
+    first = mixed.run("--sw", *arguments)
+    assert first.ret == pytest.ExitCode.TESTS_FAILED
+    found = mixed.outcomes(first)
+    failed = {i for i, outcome in found.items() if outcome == "failed"}
+    assert failed and failed <= set(suite)
+    assert {PASSES: "passed", OTHER: "passed"}.items() <= found.items()
+
+    stepwise = mixed.outcomes(mixed.run("--sw", *arguments))
+    assert stepwise and set(stepwise) <= set(suite)
+
+    assert set(mixed.outcomes(mixed.run(*arguments, "--deselect", suite[0]))) == {PASSES, OTHER, *suite[1:]}
+    assert set(mixed.outcomes(mixed.run("--lf", *arguments))) >= failed
+    assert set(mixed.outcomes(mixed.run("--lf", *arguments))) <= set(suite)
