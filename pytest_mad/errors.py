@@ -1,11 +1,32 @@
-"""How an exception from a user's code is shown: their own frames, and one line."""
+"""Errors in one line: what is wrong with a value, and an exception from a user's code with their own frames."""
 
 from __future__ import annotations
 
+import difflib
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 _OURS = str(Path(__file__).parent)
+
+
+def require(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raise a one-line ``ValueError`` that names the value and what would be right."""
+    if not condition:
+        raise ValueError(f"{name} is {value!r}, but must be {expected}")
+
+
+def check_keys(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise a one-line ``ValueError`` that suggests the nearest known key for one that is not known."""
+    for key in given:
+        if key not in known:
+            raise ValueError(f"unknown {what} {key!r}; {suggestion(key, known)}")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``did you mean ...?``, or all that is known."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
 def first_line(error: BaseException) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .tasks import Task, TaskParams, UnknownTaskError, get_task, task_names
-from .training.recipe import Recipe, check_keys
+from .errors import check_keys, first_line, require, suggestion
+from .tasks import Task, TaskParams, get_task, task_names
+from .training.recipe import Recipe
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -74,8 +74,10 @@ def settings(preset: str = "smoke") -> dict[str, Setting]:
     name, path = _find(preset)
     try:
         return {s.id: s for s in _read(name, path)}
-    except (ValueError, TypeError, OSError) as error:
-        raise PresetError(f"preset {preset}: {error}") from error
+    except (ValueError, OSError) as error:
+        raise PresetError(f"preset {preset}: {first_line(error)}") from error
+    except RecursionError:
+        raise PresetError(f"preset {preset}: nested too deeply") from None
 
 
 def preset_names() -> list[str]:
@@ -98,9 +100,7 @@ def with_threshold(chosen: dict[str, Setting], where: str | None, threshold: flo
     hits = [i for i, s in chosen.items() if where is None or where in (s.task, i)]
     if not hits:
         names = [*dict.fromkeys(s.task for s in chosen.values()), *chosen]
-        near = difflib.get_close_matches(str(where), names, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
-        raise PresetError(f"no task or setting {where!r} here; {hint}")
+        raise PresetError(f"no task or setting {where!r} here; {suggestion(str(where), names)}")
     number = _threshold(threshold)
     return {i: replace(s, threshold=number) if i in hits else s for i, s in chosen.items()}
 
@@ -114,40 +114,45 @@ def _find(preset: str) -> tuple[str, Path]:
         if not path.is_file():
             raise PresetError(f"preset file {preset} does not exist")
         return path.stem, path
-    near = difflib.get_close_matches(preset, preset_names(), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"shipped presets: {', '.join(preset_names())}"
-    raise PresetError(f"unknown preset {preset!r}; {hint}, or a path that ends in .toml")
+    hint = suggestion(preset, preset_names())
+    raise PresetError(f"unknown preset {preset!r}; {hint} A path must end in .toml")
 
 
 def _read(name: str, path: Path) -> list[Setting]:
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     check_keys(data, _PRESET_KEYS, "key")
-    if data.get("schema") != 1:
-        raise ValueError(f"schema is {data.get('schema')!r}, but must be 1")
-    tables = data.get("tasks", {})
-    if not isinstance(tables, dict) or not tables:
-        raise ValueError("no [tasks.NAME] table; known tasks: " + ", ".join(task_names()))
-    return [
-        setting
-        for task, table in tables.items()
-        for setting in _task_settings(name, task, table, data.get("recipe", {}), data.get("width", 128))
-    ]
+    schema, width = data.get("schema"), data.get("width", 128)
+    require(type(schema) is int and schema == 1, "schema", schema, "1")
+    require(type(width) is int and width >= 4 and width % 2 == 0, "width", width, "an even number of at least 4")
+    tables, recipe = _table(data, "tasks"), _table(data, "recipe")
+    require(len(tables) > 0, "tasks", tables, f"at least one [tasks.NAME] table, of {', '.join(task_names())}")
+    return [s for task, table in tables.items() for s in _task_settings(name, task, table, recipe, width)]
+
+
+def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
+    """A sub-table, empty where there is none."""
+    value = data.get(key, {})
+    require(isinstance(value, dict), key, value, "a table")
+    table: dict[str, Any] = value
+    return table
 
 
 def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], width: int) -> list[Setting]:
     """Baseline first, then each varied value: one parameter at a time, as in MAD."""
+    get_task(task)
     try:
-        get_task(task)
-        if not isinstance(table, dict):
-            raise ValueError(f"is {table!r}, but must be a table")
+        require(isinstance(table, dict), "it", table, "a table")
         check_keys(table, _TASK_KEYS, "key")
-        baseline = table.get("baseline", {})
-        vary = table.get("vary", {})
+        baseline, thresholds = _table(table, "baseline"), _table(table, "thresholds")
         changes: list[tuple[str, dict[str, Any]]] = [("baseline", {})]
-        changes += [(f"{key}={value}", {key: value}) for key, values in vary.items() for value in values]
-        thresholds = table.get("thresholds", {})
+        for key, values in _table(table, "vary").items():
+            require(isinstance(values, list), f"vary.{key}", values, "a list")
+            changes += [(f"{key}={value}", {key: value}) for value in values]
         check_keys(thresholds, [name for name, _ in changes], "setting")
-        own_recipe = Recipe.from_json(recipe | table.get("recipe", {}))
+        cost = table.get("cost", 1.0)
+        is_number = isinstance(cost, int | float) and not isinstance(cost, bool)
+        require(is_number and 0 <= cost < 1e9, "cost", cost, "a number of seconds")
+        own_recipe = Recipe.from_json(recipe | _table(table, "recipe"))
         return [
             Setting(
                 task=task,
@@ -157,13 +162,11 @@ def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], w
                 threshold=_threshold(thresholds.get(name, table.get("threshold"))),
                 preset=preset,
                 width=width,
-                cost=float(table.get("cost", 1.0)),
+                cost=float(cost),
             )
             for name, change in changes
         ]
-    except UnknownTaskError:
-        raise
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise ValueError(f"[tasks.{task}]: {error}") from error
 
 
@@ -173,14 +176,14 @@ def _params(task: str, values: dict[str, Any]) -> TaskParams:
     defaults = {f.name: f.default for f in fields(cls)}
     for key, value in values.items():
         expected = type(defaults[key])
-        if type(value) is not expected and not (expected is float and type(value) is int):
-            raise ValueError(f"{key} is {value!r}, but must be of type {expected.__name__}")
+        is_right = type(value) is expected or (expected is float and type(value) is int)
+        require(is_right, key, value, f"of type {expected.__name__}")
     return cls(**values)
 
 
 def _threshold(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"threshold is {value!r}, but must be a number from 0 to 1")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    require(is_number and 0 <= value <= 1, "threshold", value, "a number from 0 to 1")
     return float(value)

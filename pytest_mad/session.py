@@ -170,12 +170,11 @@ class Session:
     def write_files(self) -> None:
         """Write the result file, also after Ctrl-C: with what had finished."""
         path = None if self.is_worker else self.json_path()
-        if path is None or (not self.is_active and not self.records):
+        if path is None or not self.records:  # nothing was measured: an older file stays as it is
             return
         from .report.json_file import result_file, write_json
 
-        preset = self.records[0]["preset"] if self.records else options.value(self.config, "mad_preset")
-        write_json(path, result_file(self.records, preset))
+        write_json(path, result_file(self.records, self.records[0]["preset"]))
 
 
 SESSION = pytest.StashKey[Session]()

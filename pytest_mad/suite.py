@@ -83,9 +83,13 @@ class MadItem(pytest.Item):
             raise VerdictError(outcome.result, outcome.traceback)
 
     def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
-        """The user's own traceback, if their code raised, and one line with the verdict."""
+        """One line with the verdict; behind the user's own traceback, if their code raised, once more.
+
+        pytest's short summary and JUnit's message show the first line only.
+        """
         if isinstance(excinfo.value, VerdictError):
-            return f"{excinfo.value.user_traceback}{excinfo.value}"
+            verdict, user_traceback = str(excinfo.value), excinfo.value.user_traceback
+            return f"{verdict}\n\n{user_traceback}\n{verdict}" if user_traceback else verdict
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pytest_mad.errors import require
+
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 Split = Literal["train", "validation", "test"]
@@ -64,12 +66,6 @@ class TaskParams:
     def to_json(self) -> dict[str, Any]:
         """The parameters as a plain dictionary."""
         return asdict(self)
-
-
-def require(condition: bool, name: str, value: object, expected: str) -> None:
-    """Raise a one-line ``ValueError`` that names the parameter, its value and what would be right."""
-    if not condition:
-        raise ValueError(f"{name} is {value!r}, but must be {expected}")
 
 
 #: ``player(train, inputs) -> predictions``, both (n, T): a scripted answer that has seen the training data

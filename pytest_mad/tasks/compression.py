@@ -10,7 +10,9 @@ from functools import partial
 
 import numpy as np
 
-from .base import IGNORE, Batch, IntArray, Players, Split, Task, TaskParams, require
+from pytest_mad.errors import require
+
+from .base import IGNORE, Batch, IntArray, Players, Split, Task, TaskParams
 from .registry import register_task
 
 
@@ -22,7 +24,7 @@ class CompressionParams(TaskParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.num_content >= 1, "vocab_size", self.vocab_size, "large enough for content beside the noise")
+        require(self.num_content >= 2, "vocab_size", self.vocab_size, "large enough for two content tokens")
 
     @property
     def num_content(self) -> int:

@@ -7,7 +7,9 @@ from functools import partial
 
 import numpy as np
 
-from .base import IGNORE, Batch, IntArray, Players, Split, Task, TaskParams, require
+from pytest_mad.errors import require
+
+from .base import IGNORE, Batch, IntArray, Players, Split, Task, TaskParams
 from .levels import measured_level
 from .registry import register_task
 
@@ -24,7 +26,7 @@ class CopyingParams(TaskParams):
         require(self.num_tokens_to_copy >= 1, "num_tokens_to_copy", self.num_tokens_to_copy, "at least 1")
         shortest = 2 * self.num_tokens_to_copy + 2
         require(self.seq_len >= shortest, "seq_len", self.seq_len, f"at least {shortest} for that num_tokens_to_copy")
-        require(self.num_content >= 1, "vocab_size", self.vocab_size, "at least 3: content, blank and copy token")
+        require(self.num_content >= 2, "vocab_size", self.vocab_size, "at least 4: two contents, blank, copy token")
         require(self.frac_noise == 0, "frac_noise", self.frac_noise, "0: this task has no noise")
 
     @property

@@ -13,7 +13,9 @@ from functools import partial
 
 import numpy as np
 
-from .base import IGNORE, Batch, BoolArray, IntArray, Players, Split, Task, TaskParams, require
+from pytest_mad.errors import require
+
+from .base import IGNORE, Batch, BoolArray, IntArray, Players, Split, Task, TaskParams
 from .levels import measured_level
 from .recall import Supervise
 from .registry import register_task

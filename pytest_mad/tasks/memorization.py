@@ -11,7 +11,9 @@ from functools import partial
 
 import numpy as np
 
-from .base import IGNORE, Batch, IntArray, Players, Split, Task, TaskParams, require
+from pytest_mad.errors import require
+
+from .base import IGNORE, Batch, IntArray, Players, Split, Task, TaskParams
 from .registry import register_task
 
 
@@ -30,10 +32,10 @@ class MemorizationParams(TaskParams):
         super().__post_init__()
         require(self.seq_len % 2 == 0, "seq_len", self.seq_len, "even")
         require(
-            self.num_keys >= 1 and self.usable >= 2,
+            self.num_keys >= 2 and self.usable >= 2,
             "vocab_size",
             self.vocab_size,
-            "large enough for a key, a value and the insert token beside the noise",
+            "large enough for two keys, their values and the insert token beside the noise",
         )
 
     @property

@@ -12,7 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from .base import IGNORE, Batch, BoolArray, IntArray, Players, Split, Task, TaskParams, require
+from pytest_mad.errors import require
+
+from .base import IGNORE, Batch, BoolArray, IntArray, Players, Split, Task, TaskParams
 from .levels import measured_level
 from .registry import register_task
 
@@ -33,7 +35,7 @@ class RecallParams(TaskParams):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.seq_len % 2 == 0 and self.seq_len >= 4, "seq_len", self.seq_len, "even and at least 4")
-        require(self.num_keys >= 1, "vocab_size", self.vocab_size, "large enough for a key and a value beside the rest")
+        require(self.num_keys >= 2, "vocab_size", self.vocab_size, "large enough for two keys beside the rest")
         require(self.supervise in ("every-token", "answers"), "supervise", self.supervise, "'every-token' or 'answers'")
 
     @property

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
+
+from pytest_mad.errors import suggestion
 
 from .base import Task
 
@@ -51,7 +52,5 @@ def get_task(name: str) -> Task[Any]:
     """The task of that name; :class:`UnknownTaskError` suggests the nearest name otherwise."""
     names = task_names()
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known tasks: {', '.join(names)}"
-        raise UnknownTaskError(f"unknown task {name!r}; {hint}")
+        raise UnknownTaskError(f"unknown task {name!r}; {suggestion(name, names)}")
     return _TASKS[name]

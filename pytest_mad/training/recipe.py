@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
+
+from pytest_mad.errors import check_keys, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +18,9 @@ class Point:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "lr", self.lr, "above 0")
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
+        require(_is_number(self.lr) and self.lr > 0, "lr", self.lr, "a number above 0")
+        weight_decay = self.weight_decay
+        require(_is_number(weight_decay) and weight_decay >= 0, "weight_decay", weight_decay, "a number of at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +50,14 @@ class Recipe:
     metric: Literal["accuracy", "compat"] = "accuracy"
 
     def __post_init__(self) -> None:
-        _require(len(self.points) > 0, "points", [], "a list with at least one {lr = ..., weight_decay = ...}")
-        _require((self.steps is None) != (self.epochs is None), "steps", self.steps, "given, or epochs, not both")
-        for name in ("steps", "epochs", "batch_size", "evaluate_every", "num_validation_examples"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, name, value, "at least 1")
-        for name, allowed in _CHOICES.items():
-            _require(getattr(self, name) in allowed, name, getattr(self, name), " or ".join(map(repr, allowed)))
+        require(len(self.points) > 0, "points", [], _POINTS)
+        require(self.steps is None or self.epochs is None, "steps", self.steps, "left out where epochs is given")
+        require(self.steps is not None or self.epochs is not None, "steps", None, "given, or epochs")
+        for names, is_right, expected in _CHECKS:
+            for name in names:
+                value = getattr(self, name)
+                unset = name in ("steps", "epochs") and value is None
+                require(unset or is_right(value), name, value, expected)
 
     def total_steps(self, num_train_examples: int) -> int:
         """Optimizer steps of one trial; the last, smaller batch of an epoch counts as a step."""
@@ -69,39 +74,53 @@ class Recipe:
     def from_json(cls, data: dict[str, Any]) -> Recipe:
         """The recipe from plain values, e.g. a preset's table; a ``ValueError`` names a key that does not belong."""
         check_keys(data, [f.name for f in fields(cls)], "recipe key")
-        data = dict(data)
-        for name in ("points", "betas"):
-            if name in data:
-                data[name] = tuple(data[name])
-        data["points"] = tuple(p if isinstance(p, Point) else _point(p) for p in data.get("points", ()))
-        return cls(**data)
+        points = data.get("points", [])
+        require(isinstance(points, list) and all(isinstance(p, dict) for p in points), "points", points, _POINTS)
+        betas = data.get("betas", [0.9, 0.999])
+        return cls(**(data | {"points": tuple(map(_point, points)), "betas": _tuple(betas)}))
 
 
-_CHOICES = {
-    "schedule": ("constant", "cosine"),
-    "precision": ("float32", "bf16"),
-    "selection": ("validation", "compat"),
-    "metric": ("accuracy", "compat"),
-}
+_POINTS = "a list with at least one {lr = ..., weight_decay = ...}"
 
 
-def check_keys(data: dict[str, Any], known: list[str], what: str) -> None:
-    """Raise a one-line ``ValueError`` that suggests the nearest known key for one that is not known."""
-    import difflib
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
 
-    for key in data:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise ValueError(f"unknown {what} {key!r}; {hint}")
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_betas(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(_is_number(b) and 0 <= b < 1 for b in value)
+
+
+def _one_of(*allowed: str) -> tuple[Callable[[object], bool], str]:
+    return lambda value: value in allowed, " or ".join(map(repr, allowed))
+
+
+#: names of fields, what they must satisfy, and how to say it
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (
+    (
+        ("steps", "epochs", "batch_size", "evaluate_every", "num_validation_examples"),
+        _is_count,
+        "a whole number of at least 1",
+    ),
+    (("solved_at", "hopeless_after", "hopeless_below"), _is_number, "a number"),
+    (("race",), lambda value: isinstance(value, bool), "true or false"),
+    (("betas",), _are_betas, "two numbers from 0 up to, but not including, 1"),
+    (("schedule",), *_one_of("constant", "cosine")),
+    (("precision",), *_one_of("float32", "bf16")),
+    (("selection",), *_one_of("validation", "compat")),
+    (("metric",), *_one_of("accuracy", "compat")),
+)
 
 
 def _point(data: dict[str, Any]) -> Point:
     check_keys(data, ["lr", "weight_decay"], "key of a recipe point")
-    _require("lr" in data, "points", data, "a list of {lr = ..., weight_decay = ...}")
+    require("lr" in data, "points", data, _POINTS)
     return Point(**data)
 
 
-def _require(condition: bool, name: str, value: object, expected: str) -> None:
-    if not condition:
-        raise ValueError(f"recipe: {name} is {value!r}, but must be {expected}")
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value

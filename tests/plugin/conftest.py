@@ -8,7 +8,9 @@ import json
 import pkgutil
 import re
 import shutil
+import sys
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 
@@ -48,6 +50,11 @@ class Project:
     def run(self, *args, **kwargs):
         """Run in this process with the tiny preset, unless ``args`` say otherwise."""
         return self.pytester.runpytest_inprocess(*BARE, "--mad-preset=tiny.toml", "-rA", *args, **kwargs)
+
+    def start(self, *args):
+        """Start ``run`` as a process of its own, with its output in a pipe."""
+        command = [sys.executable, "-m", "pytest", *BARE, "--mad-preset=tiny.toml", *args]
+        return self.pytester.popen(command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True)
 
     def models(self, *args, **kwargs):
         """Run the suite on ``models:make_model``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import Tensor, nn
 
@@ -40,3 +42,17 @@ def plain(vocab_size: int) -> nn.Module:
 def broken(vocab_size: int) -> nn.Module:
     """A factory that raises."""
     raise ValueError("no model today")
+
+
+def interrupted(vocab_size: int) -> nn.Module:
+    """A factory whose second setting is cut short by Ctrl-C."""
+    if vocab_size == 24:
+        raise KeyboardInterrupt
+    return Tiny(vocab_size)
+
+
+def slow(vocab_size: int) -> nn.Module:
+    """A factory whose second setting takes longer than anyone waits."""
+    if vocab_size == 24:
+        time.sleep(60)
+    return Tiny(vocab_size)

@@ -1,0 +1,259 @@
+"""What a run reports: the terminal's lines and table, JUnit properties, the result file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import xml.etree.ElementTree as ET
+
+import pytest
+
+MEMORIZATION, LARGER, RECALL = "memorization[baseline]", "memorization[vocab_size=24]", "in-context-recall[baseline]"
+
+#: Every key of a setting in a result file and the types of its value: a promise to those who read the files.
+SETTING_KEYS = {
+    "task": str,
+    "task_version": int,
+    "params": dict,
+    "accuracy": float,
+    "accuracy_compat": float,
+    "sequence_accuracy": float,
+    "normalized": float,
+    "oracle": float,
+    "trivial": float,
+    "threshold": float,
+    "baseline": type(None),
+    "verdict": str,
+    "detail": str,
+    "best": dict,
+    "trials": list,
+    "seconds": float,
+    "stored": bool,
+    "device": str,
+    "engine": str,
+}
+
+
+def scores(content):
+    """What must not depend on how a run was started: everything but durations."""
+    return {
+        (name, setting): {key: value for key, value in found.items() if key != "seconds"}
+        for name, architecture in content["architectures"].items()
+        for setting, found in architecture["settings"].items()
+    }
+
+
+def test_the_terminal_has_a_line_per_finished_setting(project):
+    """Verdict, score, how the trial ended and how long it took, as soon as the setting is done."""
+    result = project.models()
+    result.stdout.re_match_lines(
+        [
+            r"mad: models; preset tiny, 3 settings",
+            r"collected 3 items",
+            r"mad::models::memorization\[baseline\]  PASS  1\.000  solved at step 10  \d+\.\d s$",
+            r"mad::models::memorization\[vocab_size=24\]  PASS  1\.000  solved at step 10  ",
+            r"mad::models::in-context-recall\[baseline\]  FAIL  -0\.\d{3}  budget at step 20  ",
+            r"=+ FAILURES =+",
+        ]
+    )
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_failed_item_is_shown_with_one_line_and_no_traceback(project):
+    """Which architecture, which setting, the score, what was needed, and the levels around it."""
+    result = project.models("mad::models::in-context-recall")
+    text = result.stdout.str()
+    line = r"models, in-context-recall\[baseline\]: fail: normalised score -0.\d+ is below 1 \(accuracy 0\.\d+; trivial 0\.\d+, oracle 1\.000\)"
+    result.stdout.re_match_lines([r"_+ mad::models::in-context-recall\[baseline\] _+", line])
+    assert "Traceback" not in text and "VerdictError" not in text and "Error" not in text
+
+
+def test_the_table_has_failing_settings_first_and_the_mad_score_last(project):
+    """One table per architecture, behind a heading with its size; no score where nothing was measured."""
+    result = project.models("--mad-arch=broken=models:broken", "--mad-json=out.json")
+    found = project.results()["architectures"]["models"]
+    recall = found["settings"][RECALL]
+    lines = result.outlines[next(i for i, line in enumerate(result.outlines) if "= MAD =" in line) :]
+    heading, columns, first, reason, second, third, score, other, _, error = lines[1:11]
+    assert heading == f"models (tiny, {found['parameters']} parameters)"
+    assert columns.split()[:3] == ["verdict", "score", "needed"]
+    assert first.split()[:4] == [first.split()[0], "fail", f"{recall['normalized']:.3f}", "1.00"]
+    assert first.split()[0] in (RECALL, "in-context-recall")
+    assert reason.strip() == recall["detail"]
+    assert [second.split()[1], third.split()[1]] == ["pass", "pass"]
+    assert score == (
+        f"  MAD score {found['mad_score']:.3f}, normalised {found['mad_score_normalized']:.3f} (mean over 2 tasks)"
+    )
+    assert other == "broken (tiny)" and error.split()[1:3] == ["error", "-"]
+    assert sum("MAD score" in line for line in lines) == 1
+
+
+def test_v_and_q_keep_pytests_own_lines(project):
+    """``-v`` shows one line per item as for any test; ``-q`` shows no table."""
+    verbose = project.models("-v")
+    verbose.stdout.re_match_lines([r"mad::models::memorization\[baseline\] PASSED +\[ 33%\]"])
+    quiet = project.models("-q", "-r", "N")
+    assert "MAD score" in verbose.stdout.str() and "MAD score" not in quiet.stdout.str()
+
+
+def test_the_result_file_has_every_promised_key(project):
+    """Schema 1 of the design, with plain values of the promised types."""
+    project.models("--mad-json=out.json")
+    content = project.results()
+    assert sorted(content) == ["architectures", "environment", "preset", "schema"]
+    assert content["schema"] == 1 and content["preset"] == "tiny"
+    environment = content["environment"]
+    assert sorted(environment) == ["device", "plugin", "python", "torch"]
+    assert all(isinstance(value, str) and value for value in environment.values())
+
+    assert list(content["architectures"]) == ["models"]
+    found = content["architectures"]["models"]
+    assert sorted(found) == [
+        "contracts",
+        "mad_score",
+        "mad_score_normalized",
+        "parameters",
+        "settings",
+        "state_size",
+        "task_scores",
+    ]
+    assert found["parameters"] == 24 * 16 + 16 * 24 + 24 and found["state_size"] is None
+    assert sorted(found["settings"]) == sorted([RECALL, MEMORIZATION, LARGER])
+    for setting in found["settings"].values():
+        assert {key: type(value) for key, value in setting.items()} == SETTING_KEYS
+        assert sorted(setting["best"]) == ["lr", "seed", "weight_decay"]
+        for trial in setting["trials"]:
+            assert sorted(trial) == ["curve", "lr", "seed", "steps", "stopped", "weight_decay"]
+            assert trial["stopped"] in ("solved", "hopeless", "budget")
+            assert [type(x) for point in trial["curve"] for x in point] == [int, float] * len(trial["curve"])
+            assert trial["curve"][-1][0] == trial["steps"]
+
+
+def test_scores_of_the_result_file_fit_together(project):
+    """Normalised scores, means over settings and over tasks, verdicts against thresholds."""
+    project.models("--mad-json=out.json")
+    found = project.results()["architectures"]["models"]
+    for s in found["settings"].values():
+        assert s["normalized"] == pytest.approx((s["accuracy"] - s["trivial"]) / (s["oracle"] - s["trivial"]))
+        assert s["verdict"] == ("pass" if s["normalized"] >= s["threshold"] else "fail")
+    settings = found["settings"]
+    memorization = (settings[MEMORIZATION]["accuracy"] + settings[LARGER]["accuracy"]) / 2
+    recall = settings[RECALL]["accuracy"]
+    assert found["task_scores"] == pytest.approx({"memorization": memorization, "in-context-recall": recall})
+    assert found["mad_score"] == pytest.approx((memorization + recall) / 2)
+    assert settings[MEMORIZATION]["params"]["vocab_size"] == 16 and settings[LARGER]["params"]["vocab_size"] == 24
+
+
+def test_the_result_file_is_written_sorted_and_alone(project):
+    """Sorted keys, a final newline, no temporary file left behind, an older file replaced."""
+    (project.path / "out.json").write_text("old")
+    before = project.files()
+    project.models("--mad-json=out.json")
+    text = (project.path / "out.json").read_text()
+    keys = list(project.results()["architectures"]["models"]["settings"])
+    assert keys == sorted(keys) and text.endswith("}\n")
+    assert project.files() == before
+
+
+def test_without_the_option_nothing_is_written(project):
+    """No folder, no file; pytest's own cache apart."""
+    before = project.files()
+    project.models()
+    assert project.files() == before
+
+
+def properties(path):
+    """Properties of each test case in a JUnit file."""
+    cases = ET.parse(path).iter("testcase")
+    return {
+        f"{case.get('classname')}.{case.get('name')}": {p.get("name"): p.get("value") for p in case.iter("property")}
+        for case in cases
+    }
+
+
+def test_junit_has_short_scalar_properties(project):
+    """``mad.*`` names, scalars, and the same numbers as the result file."""
+    project.models("--junitxml=junit.xml", "--mad-json=out.json")
+    found = properties(project.path / "junit.xml")
+    settings = project.results()["architectures"]["models"]["settings"]
+    assert sorted(found) == sorted(f"mad.models.{name}" for name in settings)
+    for name, setting in settings.items():
+        own = found[f"mad.models.{name}"]
+        assert set(own) == {
+            *("mad.verdict", "mad.score", "mad.accuracy", "mad.accuracy_compat", "mad.sequence_accuracy"),
+            *("mad.threshold", "mad.oracle", "mad.trivial", "mad.steps", "mad.lr", "mad.weight_decay", "mad.seed"),
+            *("mad.seconds", "mad.device"),
+        }
+        assert own["mad.verdict"] == setting["verdict"] and own["mad.device"] == "cpu"
+        assert float(own["mad.score"]) == pytest.approx(setting["normalized"], abs=1e-4)
+        assert int(own["mad.steps"]) == setting["trials"][0]["steps"]
+        assert all(len(value) < 20 for value in own.values())
+
+
+def test_mad_junit_false_leaves_junit_alone(project):
+    """For consumers that reject properties on test cases."""
+    project.pytester.makeini("[pytest]\nmad_junit = false")
+    project.models("--junitxml=junit.xml")
+    assert list(properties(project.path / "junit.xml").values()) == [{}, {}, {}]
+
+
+def test_the_same_command_gives_the_same_scores_in_any_order_and_with_workers(project):
+    """Twice the same; settings in another order and alone; after other random draws; in workers."""
+    project.models("--mad-json=first.json")
+    everything = scores(project.results("first.json"))
+    assert len(everything) == 3
+
+    project.models("--mad-json=out.json")
+    assert scores(project.results()) == everything
+
+    reversing = """
+        import random, numpy, torch
+
+        def pytest_collection_modifyitems(items):
+            items.reverse()
+
+        def pytest_runtest_setup(item):
+            torch.rand(3), numpy.random.rand(3), random.random()
+    """
+    project.pytester.makeconftest(reversing)
+    result = project.models("--mad-json=out.json")
+    assert list(project.outcomes(result))[0] == f"mad::models::{LARGER}"
+    assert scores(project.results()) == everything
+    (project.path / "conftest.py").unlink()
+
+    project.models("--mad-json=out.json", f"mad::models::{RECALL}")
+    assert scores(project.results()) == {("models", RECALL): everything["models", RECALL]}
+
+    parallel = project.models("--mad-json=parallel.json", "--junitxml=junit.xml", "-n", "2")
+    assert scores(project.results("parallel.json")) == everything
+    assert len(properties(project.path / "junit.xml")[f"mad.models.{RECALL}"]) == 14
+    assert sum("  PASS  " in line for line in parallel.outlines) == 2
+    assert "MAD score" in parallel.stdout.str()
+
+
+def test_an_interrupted_run_reports_what_had_finished(project):
+    """Ctrl-C during the second setting: the first one's result is in the table and in the files."""
+    result = project.run(
+        "--mad-arch=models:interrupted", "--mad-json=out.json", "--junitxml=junit.xml", no_reraise_ctrlc=True
+    )
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    found = project.results()["architectures"]["models.interrupted"]
+    assert list(found["settings"]) == [MEMORIZATION]
+    assert found["mad_score"] == found["settings"][MEMORIZATION]["accuracy"]
+    assert f"mad.models.interrupted.{MEMORIZATION}" in properties(project.path / "junit.xml")
+    result.stdout.fnmatch_lines(["*memorization* pass *", "*MAD score*"])
+
+
+def test_ctrl_c_with_workers_reports_what_had_finished(project, monkeypatch):
+    """As a terminal sends it, to the whole process group, once the lines of two settings are there to be read."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    process = project.start("--mad-arch=models:slow", "--mad-json=out.json", "-n", "2")
+    seen = []
+    while sum("  PASS  " in line or "  FAIL  " in line for line in seen) < 2:
+        seen.append(process.stdout.readline())
+        assert seen[-1], seen
+    os.killpg(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=30)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
+    assert sorted(project.results()["architectures"]["models.slow"]["settings"]) == [RECALL, MEMORIZATION]
+    assert "MAD score" in rest and "INTERNALERROR" not in rest
