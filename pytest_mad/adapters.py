@@ -25,8 +25,8 @@ class NoBottleneckError(Exception):
     """A model that cannot be measured through one vector; the message is the reason."""
 
 
-def build_model(architecture: Architecture, setting: Setting) -> nn.Module:
-    """The architecture's model for a setting, ready to train: ``tokens (B,T) int64 -> logits (B,T,V)``.
+def build_model(architecture: Architecture, setting: Setting, device: torch.device) -> nn.Module:
+    """The architecture's model for a setting on the device, ready to train: ``tokens (B,T) int64 -> logits (B,T,V)``.
 
     For a task with a bottleneck it is the factory's own autoencoder, or its language model between the plugin's
     embedding of one vector and decoder. Raises :class:`ModelError`, or :class:`NoBottleneckError` for a model that
@@ -40,11 +40,11 @@ def build_model(architecture: Architecture, setting: Setting) -> nn.Module:
         raise ModelError(f"{architecture.source} returned {type(made).__name__}, but must return a torch.nn.Module")
     if not any(True for _ in made.parameters()):
         raise ModelError(f"the model of {architecture.source} has no parameters to train")
-    model: nn.Module = LogitsModel(made)
-    tokens = _tokens(setting)
+    model: nn.Module = LogitsModel(made.to(device))
+    tokens = _tokens(setting).to(device)
     check_logits(model, tokens, setting, architecture.source)
     if setting.family.bottleneck and not (architecture.knows_task and _sees_last_token(model, tokens, setting)):
-        model = Bottleneck(made, setting, tokens)
+        model = Bottleneck(made, setting, tokens).to(device)
         check_logits(model, tokens, setting, architecture.source)
     return model
 

@@ -130,7 +130,7 @@ class Session:
         terminal = self._terminal(report.nodeid)
         if terminal is not None:
             before = "\n" if terminal._tw.width_of_current_line else ""  # behind another test's dot
-            terminal.write(f"{before}{finished_line(record)}\n")
+            terminal.write(f"{before}{finished_line(record)}\n", flush=True)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:

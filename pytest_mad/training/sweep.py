@@ -59,16 +59,16 @@ def run_sweep(
     started = time.monotonic()
 
     def build() -> nn.Module:
-        return build_model(architecture, setting)
+        return build_model(architecture, setting, device)
 
     with one_thread(device), seeded("guard", setting.id, seed):
         first = build()
-        guard(setting, jittered(first, seed).to(device), device)
+        guard(setting, jittered(first, seed), device)
         size = parameter_count(first), state_size(first)
     data = load_data(setting, seed, data_dir)
     trials: list[Trial] = []
-    models: list[nn.Module] = []
     failures: list[TrialError] = []
+    best: tuple[Trial, nn.Module] | None = None
     for point in setting.recipe.points:
         try:
             trial, model = train_trial(
@@ -77,20 +77,20 @@ def run_sweep(
         except TrialError as error:
             failures.append(error)
             if time.monotonic() > deadline:
-                break
+                raise
             continue
         trials.append(trial)
-        models.append(model)
-        if setting.recipe.race and meets_requirement(setting, trial):
+        if best is None or selection_score(setting, trial) > selection_score(setting, best[0]):
+            best = trial, model
+        if setting.recipe.race and meets_requirement(setting, best[0]):
             break
-    if not trials or time.monotonic() > deadline:
-        raise failures[-1] if failures else TrialError("out of time")
-    best = max(range(len(trials)), key=lambda i: selection_score(setting, trials[i]))
+    if best is None:
+        raise failures[-1]
     with one_thread(device):
-        guard(setting, models[best], device, "after training, ")
+        guard(setting, best[1], device, "after training, ")
     return Sweep(
         trials=tuple(trials),
-        best=trials[best],
+        best=best[0],
         seed=seed,
         parameters=size[0],
         state_size=size[1],

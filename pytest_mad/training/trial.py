@@ -97,7 +97,7 @@ def train_trial(
     progress: Progress | None = None,
     deadline: float = math.inf,
 ) -> tuple[Trial, nn.Module]:
-    """Train one model and return what was found and the trained model, in evaluation mode.
+    """Train one model, which ``build`` puts on the device, and return what was found and the model in evaluation mode.
 
     A pure function of its arguments, ``progress`` apart. Raises :class:`TrialError` when the loss is NaN or infinite
     and when ``time.monotonic()`` passes ``deadline``.
@@ -107,7 +107,7 @@ def train_trial(
     total = recipe.total_steps(setting.params.num_train_examples)
     identity = (setting.task, setting.params.to_json(), point.lr, point.weight_decay, seed)
     with one_thread(device), seeded("init", *identity):
-        model = build().to(device)
+        model = build()
     with one_thread(device), seeded("train", *identity):
         curve: list[tuple[int, float]] = []
         stopped: Stopped = "budget"
@@ -121,8 +121,7 @@ def train_trial(
             schedule.step()
             if step % recipe.evaluate_every and step < total:
                 continue
-            if not math.isfinite(float(loss)):
-                raise TrialError(f"the loss is {float(loss)} at step {step} (lr {point.lr:g})")
+            check_finite(model, float(loss), f"at step {step} (lr {point.lr:g})")
             found = evaluate(model, validation, recipe)
             curve.append((step, found.accuracy))
             if progress:
@@ -161,6 +160,14 @@ def training_step(
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
+
+
+def check_finite(model: nn.Module, loss: float, when: str) -> None:
+    """Raise :class:`TrialError` for a loss, or weights after the step that followed it, that are NaN or infinite."""
+    if not math.isfinite(loss):
+        raise TrialError(f"the loss is {loss} {when}")
+    if not all(bool(p.isfinite().all()) for p in model.parameters()):
+        raise TrialError(f"the weights are not finite {when}")
 
 
 def ending(setting: Setting, curve: list[tuple[int, float]], total: int) -> Stopped:

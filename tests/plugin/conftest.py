@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
+import os
 import pkgutil
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
-from subprocess import PIPE, STDOUT
+from subprocess import DEVNULL, PIPE, STDOUT
 
 import pytest
 
@@ -51,10 +54,19 @@ class Project:
         """Run in this process with the tiny preset, unless ``args`` say otherwise."""
         return self.pytester.runpytest_inprocess(*BARE, "--mad-preset=tiny.toml", "-rA", *args, **kwargs)
 
-    def start(self, *args):
-        """Start ``run`` as a process of its own, with its output in a pipe."""
+    @contextlib.contextmanager
+    def started(self, *args):
+        """``run`` as a process of its own, the leader of its group, with its output in a pipe."""
         command = [sys.executable, "-m", "pytest", *BARE, "--mad-preset=tiny.toml", *args]
-        return self.pytester.popen(command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True)
+        process = self.pytester.popen(
+            command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def models(self, *args, **kwargs):
         """Run the suite on ``models:make_model``."""
