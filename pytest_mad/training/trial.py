@@ -64,7 +64,8 @@ def seeded(*what: object) -> Iterator[None]:
     seed = derive_seed(*what)
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
-        with torch.random.fork_rng():
+        # Without a list torch forks, and warns of, every device of the machine.
+        with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
             torch.manual_seed(seed)
             np.random.seed(seed % 2**32)
             random.seed(seed)

@@ -52,7 +52,11 @@ class Project:
 
     def run(self, *args, **kwargs):
         """Run in this process with the tiny preset, unless ``args`` say otherwise."""
-        return self.pytester.runpytest_inprocess(*BARE, "--mad-preset=tiny.toml", "-rA", *args, **kwargs)
+        return self.bare("--mad-preset=tiny.toml", "-rA", *args, **kwargs)
+
+    def bare(self, *args, **kwargs):
+        """Run in this process with these arguments only."""
+        return self.pytester.runpytest_inprocess(*BARE, *args, **kwargs)
 
     @contextlib.contextmanager
     def started(self, *args):

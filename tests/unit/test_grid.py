@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pytest_mad.grid import PresetError, preset_names, select, settings, with_threshold
@@ -262,15 +264,15 @@ def test_with_threshold_suggests_the_nearest_place(where, hint):
         ("papers", "did you mean 'paper'"),
         ("%%", "smoke"),
         ("", "smoke"),
-        ("/tmp", "ends in .toml"),
-        ("there-is-no.toml", "there-is-no.toml does not exist"),
+        ("/tmp", r"smoke[;,.].* ends? in \.toml"),
+        ("there-is-no.toml", r"there-is-no\.toml does not exist"),
     ],
 )
 def test_an_unknown_preset_is_one_line_with_what_would_be_right(preset, hint):
     """Shipped names are suggested, and that a path must end in .toml."""
     with pytest.raises(PresetError) as caught:
         settings(preset)
-    assert hint in str(caught.value)
+    assert re.search(hint, str(caught.value))
     assert "\n" not in str(caught.value)
 
 

@@ -56,3 +56,18 @@ def slow(vocab_size: int) -> nn.Module:
     if vocab_size == 24:
         time.sleep(30)
     return Tiny(vocab_size)
+
+
+class Table(nn.Module):
+    """Logits of each token from a table: no vector anywhere."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.logits_VV = nn.Parameter(0.02 * torch.randn(vocab_size, vocab_size))
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        return self.logits_VV[tokens_BT]
+
+
+def table(vocab_size: int) -> nn.Module:
+    return Table(vocab_size)

@@ -1,0 +1,199 @@
+"""What each option does, and its twin in the ini file."""
+
+from __future__ import annotations
+
+import pytest
+
+MEMORIZATION, LARGER, RECALL = "memorization[baseline]", "memorization[vocab_size=24]", "in-context-recall[baseline]"
+
+
+@pytest.fixture
+def settings(project):
+    """Run the suite and return what its result file says of the settings of ``models``."""
+
+    def run(*args):
+        project.models("--mad-json=out.json", *args)
+        return project.results()["architectures"]["models"]["settings"]
+
+    return run
+
+
+def test_mad_list_prints_the_settings_and_trains_nothing(project):
+    """One id per line with oracle, trivial level and threshold; exit code 0; with or without an architecture."""
+    result = project.run("--mad-list", "--mad-json=out.json")
+    assert result.ret == pytest.ExitCode.OK
+    rows = {line.split()[0]: line.split()[1:] for line in result.outlines if "[" in line}
+    assert rows == {
+        MEMORIZATION: ["1.0000", "0.1429", "0.50"],
+        LARGER: ["1.0000", "0.0909", "0.50"],
+        RECALL: ["1.0000", rows[RECALL][1], "1.00"],
+    }
+    assert 0.25 < float(rows[RECALL][1]) < 1
+    assert not (project.path / "out.json").exists()
+    with_architecture = project.run("--mad-list", "--mad-arch=models:make_model", "-n", "2")
+    assert [line for line in with_architecture.outlines if "[" in line] == [line for line in result.outlines if "[" in line]
+
+
+def test_mad_list_shows_the_effect_of_the_other_options(project):
+    """Tasks and thresholds as a run would have them; a dash where a preset has no threshold."""
+    result = project.run("--mad-list", "--mad-tasks=memorization", f"--mad-threshold={LARGER}=0.25")
+    assert [line.split()[0] + line.split()[-1] for line in result.outlines if "[" in line] == [
+        f"{MEMORIZATION}0.50",
+        f"{LARGER}0.25",
+    ]
+    assert project.run("--mad-list", "--mad-preset=compression.toml").outlines[-1].endswith(" -")
+
+
+def test_the_shipped_presets_can_be_listed(project):
+    """``smoke`` is the default: all six tasks, each with a threshold; ``paper`` has MAD's 66 settings and none."""
+    smoke = [line for line in project.run("--mad-list", "--mad-preset=smoke").outlines if "[" in line]
+    assert smoke == [line for line in project.bare("--mad-list").outlines if "[" in line]
+    assert sorted({line.partition("[")[0] for line in smoke}) == [
+        "compression",
+        "fuzzy-in-context-recall",
+        "in-context-recall",
+        "memorization",
+        "noisy-in-context-recall",
+        "selective-copying",
+    ]
+    assert all(0 < float(line.split()[-1]) <= 1 for line in smoke)
+    paper = [line for line in project.run("--mad-list", "--mad-preset=paper").outlines if "[" in line]
+    assert len(paper) == 66 and all(line.endswith(" -") for line in paper)
+
+
+def test_mad_tasks_keeps_only_these(settings):
+    """In the preset's order, spaces allowed."""
+    assert list(settings("--mad-tasks=memorization")) == [MEMORIZATION, LARGER]
+    assert len(settings("--mad-tasks=in-context-recall, memorization")) == 3
+
+
+def test_thresholds_apply_to_all_to_a_task_or_to_a_setting(settings):
+    """The later option counts."""
+    found = settings("--mad-threshold=0.1", "--mad-threshold=memorization=0.2", f"--mad-threshold={LARGER}=0.3")
+    assert {name: s["threshold"] for name, s in found.items()} == {MEMORIZATION: 0.2, LARGER: 0.3, RECALL: 0.1}
+    assert {s["threshold"] for s in settings("--mad-threshold=0.2", "--mad-threshold=1").values()} == {1.0}
+
+
+def test_a_threshold_decides_between_pass_and_fail(project):
+    """A score that reaches it passes, also exactly; 0 lets a guess pass, and a preset without one anything."""
+    assert project.models("--mad-tasks=memorization", "--mad-threshold=1").ret == pytest.ExitCode.OK
+    failing = project.models("--mad-threshold=0", "-k", "recall")
+    assert failing.ret == pytest.ExitCode.TESTS_FAILED  # its score is below the strongest guess's
+    without = project.models("--mad-preset=compression.toml", "--mad-json=out.json")
+    assert without.ret == pytest.ExitCode.OK
+    (setting,) = project.results()["architectures"]["models"]["settings"].values()
+    assert setting["threshold"] is None and setting["verdict"] == "pass" and "no threshold" in setting["detail"]
+
+
+def test_a_preset_file_sets_parameters_recipe_and_thresholds(project):
+    """Its name is the file's; a table of thresholds speaks for single settings."""
+    preset = (project.path / "tiny.toml").read_text()
+    preset = preset.replace("steps = 20", "steps = 6").replace("evaluate_every = 10", "evaluate_every = 3")
+    preset = preset.replace("[tasks.in", '[tasks.memorization.thresholds]\n"vocab_size=24" = 0.0625\n\n[tasks.in')
+    (project.path / "folder").mkdir()
+    (project.path / "folder" / "mine.toml").write_text(preset)
+    project.models("--mad-preset=folder/mine.toml", "--mad-json=out.json")
+    content = project.results()
+    found = content["architectures"]["models"]["settings"]
+    assert content["preset"] == "mine" and found[MEMORIZATION]["params"]["num_train_examples"] == 64
+    assert {name: s["threshold"] for name, s in found.items()} == {MEMORIZATION: 0.5, LARGER: 0.0625, RECALL: 1.0}
+    assert [step for step, _ in found[RECALL]["trials"][0]["curve"]] == [3, 6]
+
+
+def test_first_seed_changes_the_data_and_the_model(settings):
+    """Another seed, another score; the seed is reported."""
+    first, other = settings("-k", "recall")[RECALL], settings("-k", "recall", "--mad-first-seed=7")[RECALL]
+    assert (first["best"]["seed"], other["best"]["seed"]) == (0, 7)
+    assert first["trials"][0]["curve"] != other["trials"][0]["curve"]
+
+
+def test_of_several_seeds_the_lowest_score_counts(settings):
+    """Each seed is a trial of its own, the same as alone."""
+    alone = [settings("-k", "recall", f"--mad-first-seed={seed}")[RECALL] for seed in (5, 6, 7)]
+    together = settings("-k", "recall", "--mad-seeds=3", "--mad-first-seed=5")[RECALL]
+    lowest = min(alone, key=lambda s: s["normalized"])
+    assert len({s["normalized"] for s in alone}) > 1
+    assert {key: together[key] for key in ("accuracy", "normalized", "best")} == {
+        key: lowest[key] for key in ("accuracy", "normalized", "best")
+    }
+    assert together["trials"] == [s["trials"][0] for s in alone]
+    assert "lowest of 3 seeds" in together["detail"]
+
+
+def test_running_out_of_time_is_an_error(project):
+    """Not a verdict on the model: no score, and the reason says how far it came."""
+    result = project.models("--mad-timeout=0.00001", "--mad-json=out.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    for setting in project.results()["architectures"]["models"]["settings"].values():
+        assert setting["verdict"] == "error" and "out of time" in setting["detail"]
+        assert setting["accuracy"] is None and setting["normalized"] is None
+    assert project.models("--mad-timeout=600", "-k", "memorization").ret == pytest.ExitCode.OK
+
+
+def test_options_have_twins_in_the_ini_file(project):
+    """The same names with underscores; the command line goes before."""
+    project.pytester.makeini(
+        """
+        [pytest]
+        mad_preset = tiny.toml
+        mad_tasks = in-context-recall
+        mad_threshold =
+            0.1
+            in-context-recall=0.2
+        mad_seeds = 2
+        mad_first_seed = 3
+        mad_device = cpu
+        mad_timeout = 600
+        """
+    )
+
+    def run(*args):
+        project.bare("--mad-arch=models:make_model", "--mad-json=out.json", *args)
+        return project.results()["architectures"]["models"]["settings"]
+
+    found = run()
+    assert list(found) == [RECALL] and found[RECALL]["threshold"] == 0.2
+    assert [trial["seed"] for trial in found[RECALL]["trials"]] == [3, 4]
+    given = run("--mad-tasks=memorization", "--mad-threshold=0.4", "--mad-seeds=1", "--mad-first-seed=0")
+    assert {name: s["threshold"] for name, s in given.items()} == {MEMORIZATION: 0.4, LARGER: 0.4}
+    assert [trial["seed"] for trial in given[LARGER]["trials"]] == [0]
+    assert run("--mad-timeout=0.00001")[RECALL]["verdict"] == "error"
+
+
+def test_paths_in_the_ini_file_are_relative_to_it(project, monkeypatch):
+    """From a subdirectory the same preset is found."""
+    project.pytester.makeini("[pytest]\nmad_preset = tiny.toml\n")
+    folder = project.path / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    result = project.bare("--mad-list", f"--rootdir={project.path}", "-c", "../pytest.ini")
+    assert result.ret == pytest.ExitCode.OK and len([line for line in result.outlines if "[" in line]) == 3
+
+
+def test_the_report_path_is_relative_to_where_pytest_was_started(project, monkeypatch):
+    """As every path on a command line is."""
+    project.pytester.makeini("[pytest]\n")
+    folder = project.path / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    arguments = ["--mad-preset=../tiny.toml", "--mad-arch=../models.py:make_model", "--mad-json=out.json", "-k", "24"]
+    assert project.bare(*arguments).ret == pytest.ExitCode.OK
+    assert (folder / "out.json").exists()
+
+
+def test_a_timed_out_sweep_keeps_other_settings_going(project):
+    """The budget is per setting: a slow one does not use up that of the next."""
+    project.write(
+        sleepy="""
+        import time
+        from models import Tiny
+
+        def make_model(vocab_size):
+            if vocab_size == 16:
+                time.sleep(0.6)
+            return Tiny(vocab_size)
+        """
+    )
+    project.run("--mad-arch=sleepy:make_model", "--mad-timeout=0.5", "--mad-json=out.json", "-k", "memorization")
+    found = project.results()["architectures"]["sleepy"]["settings"]
+    assert {name: s["verdict"] for name, s in found.items()} == {MEMORIZATION: "error", LARGER: "pass"}

@@ -1,0 +1,150 @@
+"""The order of items under xdist: the same in every worker, and no worker is left alone with the long ones."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from xdist.scheduler import LoadScheduling
+
+from pytest_mad.grid import settings
+from pytest_mad.sharding import cores, order
+from tests.oracles.parameters import steady
+
+costs_of_items = st.lists(st.sampled_from([0.0, 1.0, 1.0, 2.0, 5.0, 5.5, 40.0]), max_size=40)
+workers_of_runs = st.integers(1, 9)
+
+
+@steady
+@given(costs_of_items, workers_of_runs)
+def test_every_item_is_sent_once(costs, workers):
+    """The order is a permutation, plain and computed alike by every worker; costs are left alone."""
+    before = list(costs)
+    found = order(costs, workers)
+    assert sorted(found) == list(range(len(costs)))
+    assert all(type(index) is int for index in found)
+    assert found == order(list(costs), workers)
+    assert costs == before
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_single_process_keeps_the_given_order(workers):
+    assert order([1.0, 9.0, 5.0], workers) == [0, 1, 2]
+
+
+@steady
+@given(st.lists(st.integers(0, 1000), unique=True, max_size=40), st.integers(2, 9))
+def test_the_first_two_items_of_each_worker_are_a_long_and_a_short_one(costs, workers):
+    """Of the longest two per worker: i-th longest with i-th shortest; behind them longest first."""
+    found = [costs[i] for i in order(costs, workers)]
+    longest_first = sorted(costs, reverse=True)
+    head = longest_first[: 2 * workers]
+    assert found[2 * workers :] == longest_first[2 * workers :]
+    for pair in range(len(head) // 2):
+        assert found[2 * pair : 2 * pair + 2] == [head[pair], head[-1 - pair]]
+
+
+@steady
+@given(costs_of_items, st.integers(2, 9))
+def test_equal_costs_keep_their_order_among_themselves(costs, workers):
+    """Ties are broken by place, not by chance: the rest is in the given order where costs are equal."""
+    rest = order(costs, workers)[2 * workers :]
+    for first, second in zip(rest, rest[1:], strict=False):
+        assert costs[first] > costs[second] or first < second
+
+
+class Worker:
+    """xdist's: works items off in their order, but begins one only when it knows the next, or that there is none."""
+
+    def __init__(self, name):
+        self.gateway = SimpleNamespace(id=name, spec=name)
+        self.queue, self.shutting_down, self.free_at, self.running = [], False, 0.0, None
+
+    def send_runtest_some(self, indices):
+        self.queue += indices
+
+    def shutdown(self):
+        self.shutting_down = True
+
+
+class Config:
+    """As much of pytest's as the scheduler asks for."""
+
+    def __init__(self, workers):
+        self.workers = workers
+
+    def getoption(self, name):
+        return None
+
+    def getvalue(self, name):
+        return [f"{self.workers}*popen"] if name == "tx" else None
+
+
+def makespan(costs, workers):
+    """When the last item ends if xdist's own scheduler hands them out in this order."""
+    scheduler = LoadScheduling(Config(workers))
+    team = [Worker(f"gw{i}") for i in range(workers)]
+    for worker in team:
+        scheduler.add_node(worker)
+    for worker in team:
+        scheduler.add_node_collection(worker, [str(i) for i in range(len(costs))])
+    scheduler.schedule()
+    now, done = 0.0, []
+    while len(done) < len(costs):
+        for worker in team:
+            may_begin = len(worker.queue) > 1 or (worker.queue and worker.shutting_down)
+            if worker.running is None and may_begin:
+                worker.running = worker.queue.pop(0)
+                worker.free_at = now + costs[worker.running]
+        busy = [worker for worker in team if worker.running is not None]
+        worker = min(busy, key=lambda w: w.free_at)
+        now = worker.free_at
+        done.append(worker.running)
+        index, worker.running = worker.running, None
+        scheduler.mark_test_complete(worker, index, duration=costs[index])
+    assert sorted(done) == list(range(len(costs)))
+    return now
+
+
+def share(costs, workers):
+    """What no order can beat: an equal share, or the longest item."""
+    return max(sum(costs) / workers, max(costs))
+
+
+def test_smoke_keeps_two_workers_busy():
+    """xdist's own scheduler, given the smoke preset's costs, ends within a quarter of an equal share."""
+    costs = [setting.cost for setting in settings("smoke").values()]
+    assert len(set(costs)) > 1
+    ordered = [costs[i] for i in order(costs, 2)]
+    assert makespan(ordered, 2) <= 1.25 * share(costs, 2)
+
+
+def test_the_calibrated_costs_of_a_first_smoke_preset_are_balanced_whatever_their_order():
+    """14 + 15 + 22 + 1 + 5 + 6 on two workers: an equal share is 31.5; sorted without pairing would take longer."""
+    costs = [14, 15, 22, 1, 5, 6]
+    for turn in range(len(costs)):
+        turned = costs[turn:] + costs[:turn]
+        assert makespan([turned[i] for i in order(turned, 2)], 2) <= 1.25 * 31.5
+    assert makespan(sorted(costs, reverse=True), 2) > 1.25 * 31.5
+
+
+@steady
+@given(st.lists(st.integers(1, 30), min_size=4, max_size=20), st.integers(2, 4))
+def test_no_order_of_any_costs_is_far_from_the_best(costs, workers):
+    """Handing out longest first can't cost more than one more item on top of an equal share, nor can this."""
+    found = makespan([costs[i] for i in order(costs, workers)], workers)
+    assert share(costs, workers) <= found <= sum(costs) / workers + 2 * max(costs)
+
+
+def test_cores_are_those_this_process_may_use(monkeypatch):
+    """A container often grants fewer than the machine has; where nobody says, the machine's."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert cores() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert cores() == 1
