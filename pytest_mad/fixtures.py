@@ -19,9 +19,10 @@ def mad_model(request: pytest.FixtureRequest) -> Any:
     put_invocation_dir_on_path(request.config)
     found = architectures(request.config)
     if len(found) != 1:
-        raise pytest.UsageError(
+        pytest.fail(
             f"mad_model needs one architecture, but the command line names {len(found)}: override the fixture in your "
-            "test file, or give --mad-arch=module:factory once"
+            "test file, or give --mad-arch=module:factory once",
+            pytrace=False,
         )
     return found[0]
 

@@ -115,7 +115,7 @@ def _find(preset: str) -> tuple[str, Path]:
             raise PresetError(f"preset file {preset} does not exist")
         return path.stem, path
     hint = suggestion(preset, preset_names())
-    raise PresetError(f"unknown preset {preset!r}; {hint} A path must end in .toml")
+    raise PresetError(f"unknown preset {preset!r}; {hint}; a path must end in .toml")
 
 
 def _read(name: str, path: Path) -> list[Setting]:

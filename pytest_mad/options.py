@@ -181,13 +181,24 @@ def value(config: pytest.Config, name: str) -> Any:
     given = config.getoption(name)
     where = option.flag
     if given is None and option.ini:
-        given = config.getini(name) or None
+        given = _from_ini(config, option)
         where = f"ini option {name}"
-    if given is None or option.switch:
-        return given if option.switch else ([] if option.repeatable else option.default)
+    if option.switch:
+        return given
+    if given is None:
+        return [] if option.repeatable else option.default
     texts = given if option.repeatable else [given]
     values = [_parse(option, where, text) for text in texts]
     return values if option.repeatable else values[0]
+
+
+def _from_ini(config: pytest.Config, option: Option) -> Any:
+    """The ini twin's text; a path is relative to the ini file, as pytest's own are."""
+    given = config.getini(option.name) or None
+    if given is not None and option.path and config.inipath is not None:
+        path = config.inipath.parent / given
+        return str(path) if path.exists() else given  # mad_preset may also be a name
+    return given
 
 
 def _parse(option: Option, where: str, text: str) -> Any:

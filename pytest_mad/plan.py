@@ -66,11 +66,11 @@ def chosen_settings(
     """The preset's settings as options, or the ``mad`` marker's arguments, narrow them down."""
     name = preset or options.value(config, "mad_preset")
     chosen: dict[str, Setting] = _usage("preset= of the mad marker" if preset else "--mad-preset", settings, name)
+    for where, number in options.value(config, "mad_threshold"):
+        chosen = _usage("--mad-threshold", with_threshold, chosen, where, number)
     wanted = tasks if tasks is not None else options.value(config, "mad_tasks")
     if wanted is not None:
         chosen = _usage("--mad-tasks" if tasks is None else "tasks= of the mad marker", select, chosen, wanted)
-    for where, number in options.value(config, "mad_threshold"):
-        chosen = _usage("--mad-threshold", with_threshold, chosen, where, number)
     if threshold is not None:
         chosen = _usage("threshold= of the mad marker", with_threshold, chosen, None, threshold)
     return chosen

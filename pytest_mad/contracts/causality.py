@@ -18,6 +18,9 @@ from pytest_mad.tasks.base import IntArray
 #: How far logits may move, relative to their size, before we call it a leak: well above the rounding of float32
 #: (FFT convolutions move by some 1e-6), well below what a score could profit from.
 TOLERANCE = 1e-4
+#: An entry this far below the top one is never predicted. Masks of the vocabulary, infinite or not, must neither hide a
+#: leak nor pass for one.
+_NEVER = 100.0
 _SEQUENCES = 2
 _MOST_CUTS = 64
 
@@ -76,12 +79,14 @@ def _logits(model: nn.Module, tokens: Tensor) -> Tensor:
 
 def _describe(logits: Tensor, cuts: IntArray) -> str | None:
     """Compare each changed sequence with the first one, before its cut."""
-    scale = logits.abs().amax().clamp(min=1.0)
-    moved = (logits[1:] - logits[:1]).abs().amax(dim=-1) / scale
+    top = logits.amax(dim=-1, keepdim=True)
+    if not top.isfinite().all() or logits.isnan().any():
+        return "causality cannot be checked: the logits of random tokens are NaN or infinite"
+    relative = (logits - top).clamp(min=-_NEVER)  # adding the same to all logits changes no prediction
+    scale = relative.where(relative > -_NEVER, 0.0).abs().amax().clamp(min=1.0)
+    moved = (relative[1:] - relative[:1]).abs().amax(dim=-1).cpu() / scale.cpu()
     before_cut = torch.arange(moved.shape[1]) < torch.from_numpy(cuts)[:, None]
-    if not logits.isfinite().all():
-        return "causality cannot be checked: the logits of random tokens are not all finite"
-    leaks = (moved.cpu() > TOLERANCE) & before_cut
+    leaks = (moved > TOLERANCE) & before_cut
     if not leaks.any():
         return None
     row, position = (int(i) for i in leaks.nonzero()[0])

@@ -67,8 +67,8 @@ class Recipe:
         return self.epochs * math.ceil(num_train_examples / self.batch_size)
 
     def to_json(self) -> dict[str, Any]:
-        """The recipe as plain values."""
-        return asdict(self)
+        """The recipe as plain values, lists included."""
+        return asdict(self) | {"points": [asdict(p) for p in self.points], "betas": list(self.betas)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Recipe:

@@ -45,7 +45,7 @@ def _recall(draw: st.DrawFn, noisy: bool) -> dict[str, Any]:
         "supervise": draw(st.sampled_from(["every-token", "answers"])),
         **_noise(draw, always=noisy),
     }
-    usable = draw(st.integers(2, 13))
+    usable = draw(st.integers(4, 13))
     vocab_size = usable + common["noise_vocab_size"] + (not common["multi_query"])
     return {**common, "vocab_size": vocab_size, "seq_len": 2 * draw(st.integers(2, 20))}
 
@@ -69,14 +69,14 @@ def _fuzzy(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def _memorization(draw: st.DrawFn) -> dict[str, Any]:
     noise = _noise(draw)
-    vocab_size = draw(st.integers(2, 20)) + noise["noise_vocab_size"] + 1
+    vocab_size = draw(st.integers(4, 20)) + noise["noise_vocab_size"] + 1
     return {**noise, "vocab_size": vocab_size, "seq_len": 2 * draw(st.integers(1, 12)), "map_seed": draw(seeds)}
 
 
 @st.composite
 def _compression(draw: st.DrawFn) -> dict[str, Any]:
     noise = _noise(draw)
-    vocab_size = draw(st.integers(1, 15)) + noise["noise_vocab_size"] + 1
+    vocab_size = draw(st.integers(2, 15)) + noise["noise_vocab_size"] + 1
     return {**noise, "vocab_size": vocab_size, "seq_len": draw(st.integers(2, 25))}
 
 
@@ -84,7 +84,7 @@ def _compression(draw: st.DrawFn) -> dict[str, Any]:
 def _copying(draw: st.DrawFn) -> dict[str, Any]:
     n = draw(st.integers(1, 8))
     seq_len = 2 * n + 2 + draw(st.integers(0, 20))
-    return {"vocab_size": draw(st.integers(3, 15)), "seq_len": seq_len, "num_tokens_to_copy": n}
+    return {"vocab_size": draw(st.integers(4, 15)), "seq_len": seq_len, "num_tokens_to_copy": n}
 
 
 OVERRIDES = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pytest_mad.tasks import IGNORE, Batch, get_task
 
+from .reading import fuzzy_answers, fuzzy_pairs
 from .slow_instances import Ints
 
 
@@ -54,6 +56,24 @@ def expected_answers(params: Any) -> float:
         missed_S = np.cumprod(1 - shown_S / params.num_keys)
         totals.append(1 + float((shown_S[1:] * (1 - missed_S[:-1])).sum()))
     return sum(totals) / len(totals)
+
+
+def fuzzy_counting(params: Any, row: list[int]) -> tuple[int, int]:
+    """How many answers of one fuzzy sequence the most frequent value token gets right, and how many there are.
+
+    A value repeats no token, so those that it has already are left out; among equals the smallest counts.
+    """
+    counts: Counter[int] = Counter()
+    right = asked = 0
+    answers = fuzzy_answers(params, row)
+    for _, value in fuzzy_pairs(params, row):
+        for index, token in enumerate(value.tokens):
+            if answers[value.start + index - 1] != IGNORE:
+                left = [t for t in range(params.num_keys, params.usable) if t not in value.tokens[:index]]
+                right += max(left, key=lambda t: counts[t]) == token
+                asked += 1
+            counts[token] += 1
+    return right, asked
 
 
 def most_recent_value(params: Any, train: Batch, inputs: Ints) -> Ints:

@@ -31,7 +31,9 @@ def test_mad_list_prints_the_settings_and_trains_nothing(project):
     assert 0.25 < float(rows[RECALL][1]) < 1
     assert not (project.path / "out.json").exists()
     with_architecture = project.run("--mad-list", "--mad-arch=models:make_model", "-n", "2")
-    assert [line for line in with_architecture.outlines if "[" in line] == [line for line in result.outlines if "[" in line]
+    assert [line for line in with_architecture.outlines if "[" in line] == [
+        line for line in result.outlines if "[" in line
+    ]
 
 
 def test_mad_list_shows_the_effect_of_the_other_options(project):

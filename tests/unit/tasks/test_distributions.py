@@ -20,10 +20,10 @@ from tests.oracles.summaries import summarise
 FAST, SLOW = 4_000, 1_500
 
 RECALL: list[dict[str, Any]] = [
-    {"vocab_size": 2, "seq_len": 4},
+    {"vocab_size": 4, "seq_len": 4},
     {"vocab_size": 7, "seq_len": 10},
     {"vocab_size": 16, "seq_len": 24},
-    {"vocab_size": 3, "seq_len": 6, "multi_query": False},
+    {"vocab_size": 5, "seq_len": 6, "multi_query": False},
     {"vocab_size": 10, "seq_len": 14, "multi_query": False},
     {"vocab_size": 9, "seq_len": 12, "noise_vocab_size": 2, "frac_noise": 0.3},
 ]
@@ -43,19 +43,19 @@ FUZZY: list[dict[str, Any]] = [
     {"vocab_size": 10, "seq_len": 33, "k_motif_size": 3, "v_motif_size": 3},
 ]
 MEMORIZATION: list[dict[str, Any]] = [
-    {"vocab_size": 4, "seq_len": 2},
+    {"vocab_size": 5, "seq_len": 2},
     {"vocab_size": 11, "seq_len": 6, "map_seed": 7},
     {"vocab_size": 16, "seq_len": 8, "noise_vocab_size": 4, "frac_noise": 0.5},
     {"vocab_size": 9, "seq_len": 6, "noise_vocab_size": 1, "frac_noise": 0.9},
 ]
 COMPRESSION: list[dict[str, Any]] = [
-    {"vocab_size": 2, "seq_len": 2},
+    {"vocab_size": 3, "seq_len": 2},
     {"vocab_size": 7, "seq_len": 9},
     {"vocab_size": 9, "seq_len": 7, "noise_vocab_size": 3, "frac_noise": 0.3},
     {"vocab_size": 5, "seq_len": 4, "noise_vocab_size": 2, "frac_noise": 0.8},
 ]
 COPYING: list[dict[str, Any]] = [
-    {"vocab_size": 3, "seq_len": 4, "num_tokens_to_copy": 1},
+    {"vocab_size": 4, "seq_len": 4, "num_tokens_to_copy": 1},
     {"vocab_size": 6, "seq_len": 13, "num_tokens_to_copy": 3},
     {"vocab_size": 16, "seq_len": 12, "num_tokens_to_copy": 5},
     {"vocab_size": 16, "seq_len": 40, "num_tokens_to_copy": 4},
