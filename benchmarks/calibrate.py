@@ -19,9 +19,8 @@ from typing import Any
 from pytest_mad.architecture import from_target
 from pytest_mad.executors.inline import RunOptions, run_and_judge
 from pytest_mad.grid import Setting, select, settings
-from pytest_mad.report.json_file import environment, write_json
 
-RESULTS = Path(__file__).with_name("results")
+from .record import RESULTS, save
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def main() -> None:
             result = run_and_judge(architecture, setting, RunOptions(first_seed=seed, device="cpu")).result
             record = result.to_json() | {"identity": identity(setting)}
             known = read(file) | {key(setting, seed): record}  # another process may have added to it meanwhile
-            write_json(file, {"schema": 1, "environment": environment(["cpu"]), "trials": known})
+            save(file.stem, trials=known)
             print_trial(key(setting, seed), record)
     print_table(chosen, read(file))
 

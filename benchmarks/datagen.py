@@ -12,15 +12,14 @@ import argparse
 import multiprocessing
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from pytest_mad.grid import settings
-from pytest_mad.report.json_file import environment, write_json
+
+from .record import save
 
 TRAIN, TEST = 12_800, 1_280
-RESULTS = Path(__file__).with_name("results") / "datagen.json"
 
 
 def generate(name: str) -> tuple[str, float]:
@@ -48,16 +47,7 @@ def main() -> None:
         print(f"{name:52} {(TRAIN + TEST) / seconds[name]:12,.0f} sequences/s  {seconds[name]:6.2f} s")
     print(f"{len(names)} settings on {workers} processes: {wall:.1f} s (with start-up)")
     rates = {name: round((TRAIN + TEST) / seconds[name]) for name in names}
-    write_json(
-        RESULTS,
-        {
-            "schema": 1,
-            "environment": environment(["cpu"]),
-            "workers": workers,
-            "wall_seconds": round(wall, 1),
-            "sequences_per_second": rates,
-        },
-    )
+    save("datagen", workers=workers, wall_seconds=round(wall, 1), sequences_per_second=rates)
 
 
 if __name__ == "__main__":

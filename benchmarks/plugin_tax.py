@@ -17,9 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from pytest_mad.report.json_file import environment, write_json
+from .record import save
 
-RESULTS = Path(__file__).with_name("results") / "plugin_tax.json"
 FILES, TESTS = 40, 25
 
 
@@ -56,11 +55,7 @@ def main() -> None:
             ratios.append(seconds[()] / seconds["-p", "no:mad"])
     median, low, high = median_interval(ratios)
     print(f"with the plugin / without: median {median:.3f} (95 % interval {low:.3f} to {high:.3f}, {pairs} pairs)")
-    write_json(
-        RESULTS,
-        {"schema": 1, "environment": environment(["cpu"]), "pairs": pairs, "median": round(median, 4),
-         "interval": [round(low, 4), round(high, 4)]},
-    )  # fmt: skip
+    save("plugin_tax", pairs=pairs, median=round(median, 4), interval=[round(low, 4), round(high, 4)])
 
 
 if __name__ == "__main__":

@@ -17,9 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pytest_mad.report.json_file import environment, write_json
-
-RESULTS = Path(__file__).with_name("results")
+from .record import save
 
 
 def run(arch: str, seed: int, workers: int) -> dict[str, Any]:
@@ -54,13 +52,12 @@ def main() -> None:
     first, _, last = arguments.seeds.partition("-")
     name = arguments.arch.rpartition(":")[0].rpartition(".")[2]
 
-    file = RESULTS / f"smoke-{name}.json"
     runs = []
     for workers in map(int, arguments.workers.split(",")):
         for seed in range(int(first), int(last or first) + 1):
             runs.append(run(arguments.arch, seed, workers))
             print_run(runs[-1])
-            write_json(file, {"schema": 1, "arch": arguments.arch, "environment": environment(["cpu"]), "runs": runs})
+            save(f"smoke-{name}", arch=arguments.arch, runs=runs)
     for workers in sorted({r["workers"] for r in runs}):
         walls = sorted(r["wall_seconds"] for r in runs if r["workers"] == workers)
         how = f"-n {workers}" if workers else "one process"
