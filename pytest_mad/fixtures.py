@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def mad_model(request: pytest.FixtureRequest) -> Any:
     """The factory to judge: override it in your test file, or give ``--mad-arch``."""
-    from .plan import architectures, put_invocation_dir_on_path
+    from .session import SESSION
 
-    put_invocation_dir_on_path(request.config)
-    found = architectures(request.config)
+    found = request.config.stash[SESSION].architectures()
     if len(found) != 1:
         pytest.fail(
             f"mad_model needs one architecture, but the command line names {len(found)}: override the fixture in your "
@@ -36,16 +35,15 @@ def mad_setting(request: pytest.FixtureRequest) -> Setting:
 
 @pytest.fixture
 def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Setting) -> Result:
-    """Score and verdict of ``mad_model`` on ``mad_setting``, trained now."""
+    """Score and verdict of ``mad_model`` on ``mad_setting``; trained when the first test of the process asks for it."""
     from .architecture import Architecture, from_factory
-    from .executors.inline import run_and_judge
-    from .plan import run_options
     from .report.progress import live_progress
+    from .session import SESSION
     from .suite import RESULT
 
     architecture = mad_model if isinstance(mad_model, Architecture) else from_factory(mad_model)
     with live_progress(request.config, request.node.nodeid) as progress:
-        outcome = run_and_judge(architecture, mad_setting, run_options(request.config), progress)
+        outcome = request.config.stash[SESSION].measure(mad_model, architecture, mad_setting, progress)
     request.node.stash[RESULT] = outcome.result
     if outcome.traceback:
         print(outcome.traceback)

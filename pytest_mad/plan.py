@@ -110,11 +110,11 @@ def check_selection(ids: list[str], prefixes: list[str]) -> None:
 
 
 def _require_cuda() -> None:
-    """Without asking torch, whose answer would cost the controller a CUDA context."""
-    import importlib.util
+    """``device_count`` asks the driver's management library, so the controller gets no CUDA context."""
+    import torch
 
-    if importlib.util.find_spec("torch") is None:
-        raise pytest.UsageError("--mad-device=cuda: torch is not installed")
+    if torch.cuda.device_count() == 0:
+        raise pytest.UsageError("--mad-device=cuda: torch sees no CUDA device here; use cpu or auto")
 
 
 def _usage(option: str, function: Callable[..., Any], *arguments: Any) -> Any:

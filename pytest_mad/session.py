@@ -14,6 +14,9 @@ import pytest
 from . import options
 
 if TYPE_CHECKING:
+    from .architecture import Architecture
+    from .executors.inline import Outcome
+    from .grid import Setting
     from .plan import Plan
     from .result import Result
 
@@ -30,6 +33,7 @@ class Session:
         self.is_active = options.is_active(config)
         self.prefixes: list[str] = []
         self.records: list[dict[str, Any]] = []
+        self._measured: dict[tuple[int, Setting], tuple[Any, Outcome]] = {}
 
     # -- before the run -----------------------------------------------------------------------------------------------
 
@@ -101,6 +105,21 @@ class Session:
 
     # -- while it runs ------------------------------------------------------------------------------------------------
 
+    def architectures(self) -> tuple[Architecture, ...]:
+        """Those of the command line, none without its options."""
+        return self._plan().architectures if self.is_active else ()
+
+    def measure(self, model: Any, architecture: Architecture, setting: Setting, progress: Any) -> Outcome:
+        """Train a test's model on a setting, once per process for the same ``mad_model`` object."""
+        from .executors.inline import run_and_judge
+        from .plan import run_options
+
+        key = id(model), setting
+        if key not in self._measured:
+            outcome = run_and_judge(architecture, setting, run_options(self.config), progress)
+            self._measured[key] = model, outcome  # the object is kept, so that its id stays its own
+        return self._measured[key][1]
+
     def attach(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Put an item's result on its report: the full record, and short properties for JUnit."""
         result = find_result(item)
@@ -126,7 +145,8 @@ class Session:
         from .report.progress import finished_line
 
         record = json.loads(text)
-        self.records.append(record)
+        if record not in self.records:  # several tests may look at one result
+            self.records.append(record)
         terminal = self._terminal(report.nodeid)
         if terminal is not None:
             before = "\n" if terminal._tw.width_of_current_line else ""  # behind another test's dot

@@ -1,4 +1,7 @@
-"""Hypothesis strategies for the tasks' parameters: small, odd, with and without noise, in both modes."""
+"""Hypothesis strategies for the tasks' parameters: small, odd, with and without noise, in both modes.
+
+There is always something to choose from: more than one key, value and pair.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def _recall(draw: st.DrawFn, noisy: bool) -> dict[str, Any]:
     }
     usable = draw(st.integers(4, 13))
     vocab_size = usable + common["noise_vocab_size"] + (not common["multi_query"])
-    return {**common, "vocab_size": vocab_size, "seq_len": 2 * draw(st.integers(2, 20))}
+    return {**common, "vocab_size": vocab_size, "seq_len": 2 * draw(st.integers(3, 20))}
 
 
 @st.composite
@@ -60,9 +63,11 @@ def _fuzzy(draw: st.DrawFn) -> dict[str, Any]:
         "v_motif_size": v_motif_size,
         **_noise(draw),
     }
-    usable = 2 * max(k_motif_size, v_motif_size) + draw(st.integers(0, 5))
+    usable = max(4, 2 * k_motif_size, 2 * v_motif_size) + draw(st.integers(0, 5))
     vocab_size = usable + common["noise_vocab_size"] + (1 if common["multi_query"] else 2)
-    seq_len = 2 * (k_motif_size + v_motif_size) + draw(st.integers(1, 30))
+    # A single pair whose value is a single token would leave no choice.
+    shortest = 3 * k_motif_size + 4 if v_motif_size == 1 else 2 * (k_motif_size + v_motif_size) + 1
+    seq_len = shortest + draw(st.integers(0, 30))
     return {**common, "vocab_size": vocab_size, "seq_len": seq_len}
 
 
@@ -82,7 +87,7 @@ def _compression(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def _copying(draw: st.DrawFn) -> dict[str, Any]:
-    n = draw(st.integers(1, 8))
+    n = draw(st.integers(2, 8))
     seq_len = 2 * n + 2 + draw(st.integers(0, 20))
     return {"vocab_size": draw(st.integers(4, 15)), "seq_len": seq_len, "num_tokens_to_copy": n}
 

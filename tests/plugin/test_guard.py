@@ -145,7 +145,6 @@ def test_compression_is_exempt(judge, project):
 
 def test_a_look_ahead_fails_the_run_with_one_line(judge, project):
     """The item fails like any other, and the line says what is wrong."""
-    project.write(guarded=MODELS)
     result = project.run("--mad-arch=guarded:ahead", "-k", "memorization and baseline")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["guarded.ahead, memorization*: fail: not causal: the logits at position 0 change by*"])

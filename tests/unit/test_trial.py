@@ -188,7 +188,7 @@ def test_every_training_example_is_visited_once_per_epoch():
     trial, model = train(Recorder, setting=setting)
     train_rows = [tuple(row) for row in load_data(setting, 0).train.inputs.tolist()]
     assert trial.steps == 9
-    assert collections.Counter(model.rows) == collections.Counter({row: 3 for row in train_rows})
+    assert collections.Counter(model.rows) == collections.Counter(dict.fromkeys(train_rows, 3))
     epochs = [model.rows[start : start + 20] for start in (0, 20, 40)]
     assert epochs[0] != epochs[1] != epochs[2] != train_rows
     numbers = torch.arange(20)

@@ -20,7 +20,7 @@ from tests.oracles.summaries import summarise
 FAST, SLOW = 4_000, 1_500
 
 RECALL: list[dict[str, Any]] = [
-    {"vocab_size": 4, "seq_len": 4},
+    {"vocab_size": 4, "seq_len": 6},
     {"vocab_size": 7, "seq_len": 10},
     {"vocab_size": 16, "seq_len": 24},
     {"vocab_size": 5, "seq_len": 6, "multi_query": False},
@@ -29,13 +29,13 @@ RECALL: list[dict[str, Any]] = [
 ]
 NOISY: list[dict[str, Any]] = [
     {"vocab_size": 32, "seq_len": 24},
-    {"vocab_size": 7, "seq_len": 4, "noise_vocab_size": 1, "frac_noise": 0.8},
+    {"vocab_size": 7, "seq_len": 6, "noise_vocab_size": 1, "frac_noise": 0.8},
     {"vocab_size": 9, "seq_len": 10, "noise_vocab_size": 3, "frac_noise": 0.6},
     {"vocab_size": 12, "seq_len": 16, "noise_vocab_size": 4, "frac_noise": 0.4, "multi_query": False},
     {"vocab_size": 9, "seq_len": 10, "noise_vocab_size": 3, "frac_noise": 0.0},
 ]
 FUZZY: list[dict[str, Any]] = [
-    {"vocab_size": 3, "seq_len": 5, "k_motif_size": 1, "v_motif_size": 1},
+    {"vocab_size": 5, "seq_len": 9, "k_motif_size": 1, "v_motif_size": 1},
     {"vocab_size": 6, "seq_len": 9, "k_motif_size": 2, "v_motif_size": 2},
     {"vocab_size": 10, "seq_len": 20, "k_motif_size": 1, "v_motif_size": 3},
     {"vocab_size": 9, "seq_len": 17, "k_motif_size": 2, "v_motif_size": 1, "multi_query": False},
@@ -55,7 +55,7 @@ COMPRESSION: list[dict[str, Any]] = [
     {"vocab_size": 5, "seq_len": 4, "noise_vocab_size": 2, "frac_noise": 0.8},
 ]
 COPYING: list[dict[str, Any]] = [
-    {"vocab_size": 4, "seq_len": 4, "num_tokens_to_copy": 1},
+    {"vocab_size": 4, "seq_len": 6, "num_tokens_to_copy": 2},
     {"vocab_size": 6, "seq_len": 13, "num_tokens_to_copy": 3},
     {"vocab_size": 16, "seq_len": 12, "num_tokens_to_copy": 5},
     {"vocab_size": 16, "seq_len": 40, "num_tokens_to_copy": 4},

@@ -157,7 +157,7 @@ def test_memorization_oracle_guesses_what_is_left() -> None:
     """With few training data the values never seen are worth a guess: .85 instead of .71, over training sets."""
     params = make_params(M, vocab_size=15, seq_len=8, num_train_examples=2)
     played = [play(M, params, "oracle", n=100, seed=seed).accuracy for seed in range(100)]
-    assert get_task(M).oracle(params) == pytest.approx(np.mean(played), abs=5 * np.std(played) / 10)
+    assert get_task(M).oracle(params) == pytest.approx(np.mean(played), abs=5 * float(np.std(played)) / 10)
 
 
 @pytest.mark.parametrize(
@@ -182,24 +182,13 @@ def test_the_trivial_level_is_the_strongest_guess(name: str) -> None:
     assert np.bincount(asked).max() / len(asked) < latest.accuracy < task.trivial(params) - 5 * latest.error
 
 
-def leaves_no_choice(name: str, params: Any) -> bool:
-    """Whether a sequence may hold no more than one answer."""
-    if name == SC:
-        return bool(params.num_tokens_to_copy == 1)
-    if name == FR:
-        short = params.seq_len <= 2 * params.longest_pair + 4
-        return short or params.num_keys == 1 or params.num_values == 1
-    return name in (CR, NR) and bool(params.seq_len == 4)
-
-
 @settings(steady, max_examples=25)
 @given(any_task)
-def test_levels_are_shares_and_the_oracle_is_no_worse(task: tuple[str, Any]) -> None:
-    """0 <= trivial <= oracle <= 1 for any parameters, in both modes; below it where there is anything to choose from."""
+def test_levels_are_shares_and_the_oracle_is_better(task: tuple[str, Any]) -> None:
+    """0 <= trivial < oracle <= 1 for any parameters, in both modes, so that a score can be normalised."""
     name, params = task
     oracle, trivial = get_task(name).oracle(params), get_task(name).trivial(params)
-    assert 0 <= trivial <= oracle <= 1
-    assert trivial < oracle or leaves_no_choice(name, params)
+    assert 0 <= trivial < oracle <= 1
     assert params.mode == "compat" or name == M or oracle == 1
 
 
