@@ -190,7 +190,7 @@ def _import_module(name: str) -> ModuleType:
         if name == missing or name.startswith(missing + "."):
             raise TargetError(f"there is no module {name!r} on sys.path or in the current directory") from None
         raise TargetError(f"module {name!r} needs {missing!r}, which is not installed") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a __main__ guard exits
         raise TargetError(f"importing {name!r} raised {type(error).__name__}: {first_line(error)}") from error
 
 
@@ -210,7 +210,7 @@ def _import_file(path: str) -> ModuleType:
         sys.path.insert(0, str(file.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise TargetError(f"importing {path} raised {type(error).__name__}: {first_line(error)}") from error
     return module
@@ -222,20 +222,20 @@ def accepted_keywords(factory: Any, offered: tuple[str, ...], label: str) -> lis
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):  # builtins without a signature
         return list(offered)
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        named = [p.name for p in parameters if p.name in offered]
-        return list(offered) if offered == FACTORY_KEYWORDS else named
+    variadic = [p for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     by_keyword = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     unknown = [
         p.name
         for p in parameters
-        if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and (p not in by_keyword or p.name not in offered)
+        if p.default is p.empty and p not in variadic and (p not in by_keyword or p.name not in offered)
     ]
     if unknown:
         raise TargetError(
             f"{label} requires {', '.join(map(repr, unknown))}, but is called with {', '.join(offered)} only; "
             "give the rest default values"
         )
+    if offered == FACTORY_KEYWORDS and any(p.kind is p.VAR_KEYWORD for p in variadic):
+        return list(offered)
     return [p.name for p in by_keyword if p.name in offered]
 
 

@@ -18,6 +18,8 @@ else:
     import tomli as tomllib
 
 _PRESETS = Path(__file__).with_name("presets")
+#: Oracle and trivial level closer than this leave no room for a score.
+_SMALLEST_RANGE = 0.01
 _PRESET_KEYS = ["schema", "description", "width", "recipe", "tasks"]
 _TASK_KEYS = ["baseline", "vary", "threshold", "thresholds", "recipe", "cost"]
 
@@ -63,6 +65,10 @@ class Setting:
 
     def normalized(self, accuracy: float) -> float:
         """``(accuracy - trivial) / (oracle - trivial)``: 0 for the strongest guess, 1 for the best possible."""
+        if self.oracle - self.trivial < _SMALLEST_RANGE:
+            raise PresetError(
+                f"{self.id}: guessing reaches {self.trivial:.3f} of {self.oracle:.3f}, so nothing can show"
+            )
         return (accuracy - self.trivial) / (self.oracle - self.trivial)
 
 

@@ -23,7 +23,7 @@ class CopyingParams(TaskParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.num_tokens_to_copy >= 1, "num_tokens_to_copy", self.num_tokens_to_copy, "at least 1")
+        require(self.num_tokens_to_copy >= 2, "num_tokens_to_copy", self.num_tokens_to_copy, "at least 2")
         shortest = 2 * self.num_tokens_to_copy + 2
         require(self.seq_len >= shortest, "seq_len", self.seq_len, f"at least {shortest} for that num_tokens_to_copy")
         require(self.num_content >= 2, "vocab_size", self.vocab_size, "at least 4: two contents, blank, copy token")

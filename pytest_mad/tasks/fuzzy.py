@@ -38,10 +38,10 @@ class FuzzyRecallParams(TaskParams):
         require(self.k_motif_size >= 1, "k_motif_size", self.k_motif_size, "at least 1")
         require(self.v_motif_size >= 1, "v_motif_size", self.v_motif_size, "at least 1")
         require(
-            self.num_keys >= self.k_motif_size and self.num_values >= self.v_motif_size,
+            self.num_keys >= max(2, self.k_motif_size) and self.num_values >= max(2, self.v_motif_size),
             "vocab_size",
             self.vocab_size,
-            "large enough for motifs of distinct tokens",
+            "large enough for two keys and two values, and motifs of distinct tokens",
         )
         shortest = 2 * self.longest_pair + 1
         require(self.seq_len >= shortest, "seq_len", self.seq_len, f"at least {shortest} for these motif sizes")

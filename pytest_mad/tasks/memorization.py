@@ -6,6 +6,7 @@ and tests.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -91,13 +92,16 @@ class Memorization(Task[MemorizationParams]):
     def oracle(self, params: MemorizationParams) -> float:
         """Expected share of test keys that occur in the training data, plus the guesses that are left for the others.
 
-        Spec: P(seen) = 1 - (1 - 1/K)^draws; an unseen key has one of the values that were never seen.
+        Each key is missing with probability ``(1 - 1/K)^draws``, so that about Poisson(m) are. An unseen key has one of
+        the values that were never seen: those of the m missing keys and, in an odd vocabulary, one that no key has.
         """
         pairs = params.seq_len // 2
         draws = params.num_train_examples * (1 + (pairs - 1) * (1 - params.frac_noise))
-        unseen = float((1 - 1 / params.num_keys) ** draws)
-        values_left = max(1.0, unseen * params.num_keys + params.mapped % 2)
-        return 1 - unseen + unseen / values_left
+        unseen = (1 - 1 / params.num_keys) ** draws
+        missing = unseen * params.num_keys
+        some_missing = -math.expm1(-missing)
+        guessed = some_missing if params.mapped % 2 == 0 else 1 - some_missing / max(missing, 1e-300)
+        return float(1 - unseen + guessed / params.num_keys)
 
     def trivial(self, params: MemorizationParams) -> float:
         return 1 / params.num_keys

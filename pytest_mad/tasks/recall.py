@@ -34,7 +34,7 @@ class RecallParams(TaskParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.seq_len % 2 == 0 and self.seq_len >= 4, "seq_len", self.seq_len, "even and at least 4")
+        require(self.seq_len % 2 == 0 and self.seq_len >= 6, "seq_len", self.seq_len, "even and at least 6")
         require(self.num_keys >= 2, "vocab_size", self.vocab_size, "large enough for two keys beside the rest")
         require(self.supervise in ("every-token", "answers"), "supervise", self.supervise, "'every-token' or 'answers'")
 

@@ -51,7 +51,7 @@ def test_only_an_autoencoder_is_scored_for_giving_its_input_back(compress):
     """A language model could copy every token from where it stands; through one vector it cannot."""
     _, found = compress("own", "language_model", steps=80)
     own, decoded = (found[name]["settings"]["compression[baseline]"]["accuracy"] for name in ("own", "language_model"))
-    assert own == 1.0 and decoded < 0.8
+    assert own > 0.9 and decoded < 0.8
 
 
 def test_without_a_vector_the_item_is_skipped_with_the_reason(compress):

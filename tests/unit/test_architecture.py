@@ -104,11 +104,6 @@ def test_two_files_of_one_name_are_two_modules(project):
     assert from_target("zoo.py:Zebra").file == from_target("zoo:Zebra").file == str(project / "zoo.py")
 
 
-def test_a_class_is_a_factory():
-    """Called with what its constructor accepts."""
-    assert from_target("zoo:Zebra").build(SETTING).sizes == (32, 8)
-
-
 REFUSED = {
     "zoo": "must be module:factory or path/to/file.py:factory",
     "zoo:": "must be module:factory",
@@ -193,7 +188,7 @@ class Callable:
 FACTORIES = {
     "all three": (lambda task, vocab_size, max_length: locals(), set(ALL)),
     "one": (lambda vocab_size: locals(), {"vocab_size"}),
-    "none": (dict, set()),
+    "none": (lambda: locals(), set()),
     "any": (lambda **keywords: keywords, set(ALL)),
     "one and any": (lambda max_length, **keywords: keywords | {"max_length": max_length}, set(ALL)),
     "keyword only": (lambda *, vocab_size, task: locals(), {"vocab_size", "task"}),
@@ -215,7 +210,9 @@ def test_a_factory_is_called_with_the_keywords_that_it_accepts(kind):
 
 
 def test_classes_and_callable_objects_are_factories():
-    """Anything with a signature."""
+    """Anything with a signature; what has none gets all three."""
+    assert from_target("zoo:Zebra").build(SETTING).sizes == (32, 8)
+    assert from_factory(dict).build(SETTING) == ALL
     assert from_factory(OnlyVocabulary).build(SETTING).given == {"vocab_size": 32}
     assert from_factory(Callable()).build(SETTING).given == {"task": "memorization", "max_length": 8}
 
@@ -227,9 +224,8 @@ def test_classes_and_callable_objects_are_factories():
         (lambda vocab_size, *, depth: None, "'depth'"),
         (lambda hidden, **keywords: None, "'hidden'"),
         (lambda a, b: None, "'a', 'b'"),
-        (eval("lambda vocab_size, /: None"), "'vocab_size'"),
+        (lambda vocab_size, /: None, "'vocab_size'"),
     ],
-    ids=["positional", "keyword only", "beside any keyword", "two", "positional only"],
 )
 def test_a_factory_that_requires_more_is_refused_before_it_is_called(factory, named):
     """The line names what it would need, and what it is called with."""

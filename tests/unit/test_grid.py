@@ -220,7 +220,7 @@ def test_select_suggests_the_nearest_task():
 def test_select_names_the_tasks_of_the_preset(tmp_path):
     """A known task that the preset does not have is an error, not an empty run."""
     chosen = {i: s for i, s in settings("smoke").items() if s.task in ("memorization", "compression")}
-    with pytest.raises(PresetError, match="^task 'selective-copying' is not in .*: memorization, compression$"):
+    with pytest.raises(PresetError, match=r"^task 'selective-copying' is not in .*: memorization, compression$"):
         select(chosen, ["compression", "selective-copying"])
 
 
@@ -280,5 +280,5 @@ def test_a_folder_is_no_preset(tmp_path):
     """Also when its name ends in .toml."""
     folder = tmp_path / "folder.toml"
     folder.mkdir()
-    with pytest.raises(PresetError, match="folder.toml does not exist"):
+    with pytest.raises(PresetError, match=r"folder\.toml does not exist"):
         settings(str(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from types import SimpleNamespace
 
@@ -55,7 +56,7 @@ def test_the_first_two_items_of_each_worker_are_a_long_and_a_short_one(workers, 
 def test_equal_costs_keep_their_order_among_themselves(costs, workers):
     """Ties are broken by place, not by chance: the rest is in the given order where costs are equal."""
     rest = order(costs, workers)[2 * workers :]
-    for first, second in zip(rest, rest[1:], strict=False):
+    for first, second in itertools.pairwise(rest):
         assert costs[first] > costs[second] or first < second
 
 
@@ -114,7 +115,7 @@ def makespan(costs, workers):
 
 def share(costs, workers):
     """What no order can beat: an equal share, or the longest item."""
-    return max(sum(costs) / workers, max(costs))
+    return max(sum(costs) / workers, *costs)
 
 
 @pytest.mark.parametrize("workers", [2, 3, 4, 5, 6, 7])

@@ -138,7 +138,7 @@ def test_a_sweep_whose_time_runs_out_is_an_error(scripted, passed):
     """However many points had finished: a part of a sweep is no score."""
     late = TrialError("out of time at step 3 of 9")
     ran = scripted(dict.fromkeys(RATES[:passed], (0.5, 0.5)) | dict.fromkeys(RATES[passed:], late))
-    with pytest.raises(TrialError, match="^out of time"):
+    with pytest.raises(TrialError, match=r"^out of time"):
         sweep(make_setting(points=POINTS), deadline=time.monotonic() - 1)
     assert ran == list(RATES[: passed + 1])
 
@@ -206,14 +206,14 @@ class LateAhead(Tiny):
 def test_a_model_that_may_look_ahead_is_stopped_before_any_training(scripted):
     """Although its gate is closed when it is built."""
     ran = scripted(dict.fromkeys(RATES, (1.0, 1.0)))
-    with pytest.raises(NotCausalError, match="^not causal: .* position 0 "):
+    with pytest.raises(NotCausalError, match=r"^not causal: .* position 0 "):
         sweep(make_setting(points=POINTS), Ahead)
     assert ran == []
 
 
 def test_a_leak_that_appears_in_training_is_found_before_a_score_is_given():
     """The trained weights of the best point are guarded once more."""
-    with pytest.raises(NotCausalError, match="^after training, not causal: "):
+    with pytest.raises(NotCausalError, match=r"^after training, not causal: "):
         sweep(make_setting(), LateAhead)
 
 

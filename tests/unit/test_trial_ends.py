@@ -86,7 +86,7 @@ def test_a_trial_that_diverges_is_an_error_of_one_line(build, point, steps):
 
 def test_a_trial_whose_time_is_up_is_an_error_of_one_line():
     """Found at the next evaluation."""
-    with pytest.raises(TrialError, match="^out of time at step 10 of 25$"):
+    with pytest.raises(TrialError, match=r"^out of time at step 10 of 25$"):
         train(deadline=time.monotonic())
 
 

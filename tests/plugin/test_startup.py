@@ -1,0 +1,138 @@
+"""What the plugin costs those who do not use it, and what it says to those who start it wrongly."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "numpy", "hypothesis", "scipy")
+
+#: The section of ``pytest --help``: a new option is a decision.
+FLAGS = [
+    "--mad-arch",
+    "--mad-data",
+    "--mad-device",
+    "--mad-first-seed",
+    "--mad-json",
+    "--mad-layers",
+    "--mad-list",
+    "--mad-mixer",
+    "--mad-preset",
+    "--mad-seeds",
+    "--mad-tasks",
+    "--mad-threshold",
+    "--mad-timeout",
+]
+INI = [
+    "mad_data",
+    "mad_device",
+    "mad_first_seed",
+    "mad_junit",
+    "mad_preset",
+    "mad_seeds",
+    "mad_tasks",
+    "mad_threshold",
+    "mad_timeout",
+]
+
+
+def loaded(source):
+    """Which heavy packages a fresh interpreter has loaded after running this."""
+    script = f"{source}\nimport sys\nprint(*[m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_importing_the_plugin_loads_nothing_heavy():
+    """Every pytest run on the machine imports it."""
+    assert loaded("import pytest_mad.plugin") == []
+    assert loaded("import pytest_mad, pytest_mad.tasks") == ["numpy"]  # the check can see it
+
+
+def test_an_unrelated_project_loads_nothing_heavy(pytester):
+    """Collecting and running tests without a mad fixture, also with markers and reports of pytest's own."""
+    pytester.makepyfile(
+        f"""
+        import sys
+
+        def test_unrelated():
+            heavy = [m for m in {HEAVY} if m in sys.modules]
+            ours = sorted(m for m in sys.modules if m.startswith("pytest_mad"))
+            assert not heavy
+            assert ours == ["pytest_mad", "pytest_mad.fixtures", "pytest_mad.options", "pytest_mad.plugin", "pytest_mad.session"]
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:anyio", "--junitxml=junit.xml")
+    result.assert_outcomes(passed=1)
+    assert "mad: " not in result.stdout.str() and "MAD" not in result.stdout.str()
+    assert not (pytester.path / ".pytest_mad").exists()
+
+
+def test_p_no_mad_switches_the_plugin_off(project):
+    """The options are then unknown, and ordinary tests run as ever."""
+    project.write(test_ordinary="def test_ordinary(): pass")
+    off = project.bare("-p", "no:mad", "--mad-arch=models:make_model")
+    assert off.ret == pytest.ExitCode.USAGE_ERROR
+    off.stderr.fnmatch_lines(["*unrecognized arguments: --mad-arch*"])
+    project.bare("-p", "no:mad").assert_outcomes(passed=1)
+    assert "--mad" not in project.bare("-p", "no:mad", "--help").stdout.str()
+
+
+def test_help_lists_exactly_the_options_of_the_table(project):
+    """One section, one entry per option with its value; ini twins and the marker beside it."""
+    text = project.bare("--help").stdout.str()
+    section = text.partition("MAD capability tests for sequence-model architectures:\n")[2].partition("\n\n")[0]
+    assert sorted(re.findall(r"^  (--[\w-]+)", section, flags=re.M)) == FLAGS
+    assert sorted(re.findall(r"^  (mad_\w+) \(", text, flags=re.M)) == INI
+    assert sorted(set(re.findall(r"--mad[\w-]*", text))) == FLAGS
+    project.bare("--markers").stdout.fnmatch_lines(["@pytest.mark.mad(preset=None, tasks=None, threshold=None):*"])
+
+
+def test_an_unknown_option_is_not_taken_for_an_abbreviation(project):
+    """``--mad-seed`` is no ``--mad-seeds``."""
+    result = project.models("--mad-seed=3")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*unrecognized arguments: --mad-seed=3*"])
+
+
+@pytest.mark.parametrize("arguments", [["--mad-json", "out.json"], ["--mad-preset", "tiny.toml"], ["--mad-data", "."]])
+def test_a_path_as_a_second_word_is_warned_about(project, arguments):
+    """pytest takes it for a test path when it looks for its root; with ``=`` there is no warning."""
+    project.write(test_ordinary="def test_ordinary(): pass")
+    result = project.bare(*arguments, "test_ordinary.py")
+    result.stdout.fnmatch_lines([f"*PytestConfigWarning: write {arguments[0]}=PATH: *"])
+    assert "write --mad" not in project.bare("=".join(arguments), "test_ordinary.py").stdout.str()
+
+
+def test_the_header_says_what_will_run(project, monkeypatch):
+    """Architectures, preset, number of settings; advice where it helps; nothing without the suite."""
+    result = project.models("--mad-arch=b=models:plain", "--collect-only")
+    result.stdout.fnmatch_lines(["mad: models, b; preset tiny, 3 settings*"])
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert "mad: add -n auto to train on 3 cores at a time" in project.models("--collect-only").outlines
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    assert "-n auto" not in project.models("--collect-only").stdout.str()
+    project.write(test_ordinary="def test_ordinary(): pass")
+    beside = project.models("test_ordinary.py")
+    beside.assert_outcomes(passed=1)
+    beside.stdout.fnmatch_lines(["mad: the suite is not among the arguments; add mad *"])
+    assert "mad: " not in project.run("test_ordinary.py").stdout.str()
+
+
+def test_pytest_does_without_its_terminal_cache_or_capture(project):
+    """Other plugins may be switched off."""
+    arguments = ["--mad-preset=tiny.toml", "--mad-arch=models:make_model"]
+    result = project.bare(*arguments, "-p", "no:terminal", "-p", "no:cacheprovider", "--mad-json=out.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert len(project.results()["architectures"]["models"]["settings"]) == 3
+    assert project.models("-s", "-p", "no:xdist", "-p", "no:logging", "-k", "memo").ret == pytest.ExitCode.OK
+
+
+def test_torch_is_imported_once_in_all_of_these_runs(project):
+    """Runs in this process share its modules: what one adds is forgotten, what was there stays."""
+    before = dict(sys.modules)
+    project.models("-k", "24").assert_outcomes(passed=1, deselected=2)
+    assert sys.modules == before

@@ -1,0 +1,167 @@
+"""Bad input that shows before anything is trained: exit code 4 and one line, nothing written."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture
+def usage_error(project):
+    """The one line of a run that ends as a usage error, and what is shown above it."""
+
+    def run(*args, shows=False):
+        before = project.files()
+        result = project.run(*args)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+        lines = [line for line in result.errlines if line]
+        assert lines[-1].startswith("ERROR: ") and (len(lines) > 1) == shows
+        assert project.files() == before
+        return lines[-1].removeprefix("ERROR: "), lines[:-1]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        # architectures: where
+        ("--mad-arch=modles:make_model", "there is no module 'modles'"),
+        ("--mad-arch=package.models:make_model", "there is no module 'package.models'"),
+        ("--mad-arch=folder/models.py:make_model", "there is no file folder/models.py"),
+        ("--mad-arch=models:make_modle", "models has no attribute 'make_modle'; did you mean 'make_model'?"),
+        ("--mad-arch=bad.py:Namespace.make_modell", "has no attribute 'make_modell'; did you mean 'make_model'?"),
+        ("--mad-arch=models", "'models' must be module:factory or path/to/file.py:factory"),
+        ("--mad-arch=", "'' must be module:factory or path/to/file.py:factory"),
+        ("--mad-arch=models.py", "'models.py' must be module:factory or path/to/file.py:factory"),
+        (
+            "--mad-arch=needs_package:make_model",
+            "module 'needs_package' needs 'no_such_package', which is not installed",
+        ),
+        # architectures: what
+        ("--mad-arch=bad:number", "bad:number is of type int, but must be a function that builds a model"),
+        ("--mad-arch=bad:instance", "bad:instance is a model, but must be the function that builds it"),
+        (
+            "--mad-arch=bad:needs_width",
+            "requires 'width', 'depth', but is called with task, vocab_size, max_length only",
+        ),
+        ("--mad-arch=bad:positional_only", "requires 'vocab_size'"),
+        ("--mad-mixer=bad:NoWidth", "takes none of dim, d_model, hidden_size, embed_dim"),
+        ("--mad-mixer=models:Mixer", "models has no attribute 'Mixer'"),
+        ("--mad-layers=mh-atention,swiglu", "did you mean 'mh-attention'?"),
+        ("--mad-layers=mh-attention,,swiglu", "layer"),
+        # names
+        ("--mad-arch=my model=models:make_model", "'my model' may only have letters, digits"),
+        ("--mad-arch=a::b=models:make_model", "'a::b' may only have letters, digits"),
+        ("--mad-arch=a[b]=models:make_model", "'a[b]' may only have letters, digits"),
+        ("--mad-layers=ä=swiglu", "'ä' may only have letters, digits"),
+        ("--mad-arch==models:make_model", "'' may only have letters, digits"),
+        # settings
+        ("--mad-preset=smok", "unknown preset 'smok'; did you mean 'smoke'?"),
+        ("--mad-preset=missing.toml", "missing.toml"),
+        ("--mad-preset=broken.toml", "line 3"),
+        ("--mad-preset=typo.toml", "did you mean 'memorization'?"),
+        ("--mad-tasks=memorisation", "did you mean 'memorization'?"),
+        ("--mad-tasks=compression", "'compression' is not in this preset, which has: memorization, in-context-recall"),
+        ("--mad-tasks=memorization,", "must be names with commas between them"),
+        # numbers
+        ("--mad-threshold=high", "must be a number, or TASK=number, or TASK[SETTING]=number"),
+        ("--mad-threshold=1.5", "must be from 0 to 1"),
+        ("--mad-threshold=-0.1", "must be from 0 to 1"),
+        ("--mad-threshold=nan", "must be from 0 to 1"),
+        ("--mad-threshold=memorisation=0.5", "did you mean 'memorization'?"),
+        ("--mad-threshold=memorization[vocab_size=42]=0.5", "did you mean 'memorization[vocab_size=24]'?"),
+        ("--mad-seeds=0", "must be a whole number of at least 1"),
+        ("--mad-seeds=many", "must be a whole number of at least 1"),
+        ("--mad-first-seed=-1", "must be a whole number of at least 0"),
+        ("--mad-timeout=0", "must be a number of seconds above 0"),
+        ("--mad-timeout=inf", "must be a number of seconds above 0"),
+        ("--mad-device=gpu", "must be auto, cpu or cuda"),
+        # files
+        ("--mad-data=missing", "there is no such folder"),
+        ("--mad-json=missing/out.json", "missing does not exist"),
+        ("--mad-json=.", "is a folder, but must be a file"),
+    ],
+)
+def test_one_line_names_the_option_and_what_would_be_right(project, usage_error, option, says):
+    """Beside an architecture that is sound, so that it is this option that is refused."""
+    (project.path / "broken.toml").write_text("schema = 1\n[recipe]\nsteps = = 20\n")
+    (project.path / "typo.toml").write_text(
+        (project.path / "tiny.toml").read_text().replace("memorization", "memorisation")
+    )
+    project.write(needs_package="from no_such_package import make_model")
+    line, shown = usage_error("--mad-arch=sound=models:make_model", option, shows="needs_package" in option)
+    assert line.startswith(option.partition("=")[0]) and says in line
+    assert all("pytest_mad" not in frame for frame in shown)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            ["--mad-arch=models:make_model", "--mad-arch=models.py:make_model"],
+            "models:make_model and models.py:make_model",
+        ),
+        (["--mad-arch=x=models:plain", "--mad-layers=x=swiglu"], "models:plain and swiglu are both named 'x'"),
+        (["--mad-arch=models:make_model", "--mad-arch=models:make_model"], "both named 'models'"),
+    ],
+)
+def test_two_architectures_with_one_name_are_refused(usage_error, options, says):
+    """The line says how to give one of them another."""
+    line, _ = usage_error(*options)
+    assert says in line and line.endswith("give one of them another name with NAME=TARGET")
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("def f():\n    raise RuntimeError('no GPU here\\nsecond line')\nf()", "raised RuntimeError: no GPU here"),
+        ("def make_model(:\n    pass", "raised SyntaxError"),
+    ],
+)
+@pytest.mark.parametrize("target", ["raising:make_model", "raising.py:make_model"])
+def test_an_import_that_raises_shows_its_own_traceback_and_then_our_line(project, usage_error, target, source, says):
+    """The user's frames only, and none of the import machinery's."""
+    (project.path / "raising.py").write_text(source)
+    line, shown = usage_error(f"--mad-arch={target}", shows=True)
+    assert line.startswith(f"--mad-arch={target}: importing ") and says in line
+    assert any("raising.py" in frame for frame in shown)
+    assert not any("pytest_mad" in frame or "importlib" in frame for frame in shown)
+
+
+@pytest.mark.parametrize(
+    ("ini", "says"),
+    [
+        ("mad_seeds = none", "ini option mad_seeds=none: must be a whole number of at least 1"),
+        ("mad_threshold = 2", "ini option mad_threshold=2: must be from 0 to 1"),
+        ("mad_device = tpu", "ini option mad_device=tpu: must be auto, cpu or cuda"),
+    ],
+)
+def test_a_wrong_ini_option_is_named_as_such(project, usage_error, ini, says):
+    """So that nobody looks for it on the command line."""
+    project.pytester.makeini(f"[pytest]\n{ini}")
+    assert usage_error("--mad-arch=models:make_model")[0] == says
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_training(usage_error):
+    """Whoever asks: nothing can be created in /proc, not even by root, whom permissions let through."""
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("there is no /proc here")
+    line, _ = usage_error("--mad-arch=models:make_model", "--mad-json=/proc/out.json")
+    assert line.startswith("--mad-json=/proc/out.json: ")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_found_before_training(project, usage_error):
+    """By its permissions."""
+    folder = project.path / "folder"
+    folder.mkdir(mode=0o500)
+    assert "cannot be written" in usage_error("--mad-arch=models:make_model", "--mad-json=folder/out.json")[0]
+
+
+def test_usage_errors_are_the_same_with_workers_and_with_mad_list(usage_error):
+    """No worker is started for them."""
+    assert "did you mean 'memorization'?" in usage_error("--mad-arch=models:plain", "-n", "2", "--mad-tasks=memory")[0]
+    assert "did you mean 'memorization'?" in usage_error("--mad-list", "--mad-tasks=memory")[0]

@@ -1,0 +1,188 @@
+"""The result file: whole or not at all, MAD's score from its settings, plain JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_mad.report.json_file import result_file, scores, write_json
+from pytest_mad.result import Result
+from tests.oracles.parameters import steady
+
+
+def record(setting="memorization[baseline]", accuracy=0.75, normalized=0.5, architecture="mine", **changes):
+    """A finished setting, as it reaches the report."""
+    result = Result(
+        architecture=architecture,
+        setting=setting,
+        task=setting.partition("[")[0],
+        task_version=1,
+        params={"vocab_size": 16},
+        preset="tiny",
+        verdict="pass",
+        accuracy=accuracy,
+        accuracy_compat=accuracy,
+        sequence_accuracy=accuracy,
+        normalized=normalized,
+        oracle=1.0,
+        trivial=0.5,
+        **{"parameters": 10, "state_size": None} | changes,
+    )
+    return result.to_json()
+
+
+def unfinished(setting, **changes):
+    return record(setting, None, None, parameters=None) | {"verdict": "error", "detail": "no luck"} | changes
+
+
+RECORDS = [
+    record("memorization[baseline]", 1.0, 1.0, parameters=1000),
+    record("memorization[vocab_size=32]", 0.5, 0.2, parameters=2000),
+    record("compression[baseline]", 0.25, 0.1, parameters=500, state_size=64),
+    unfinished("selective-copying[baseline]"),
+]
+
+
+def test_the_mad_score_is_the_mean_of_the_means_of_each_task():
+    """(1 + 1/2)/2 = 3/4 and 1/4 make 1/2, not the mean of three; normalised (1 + 0.2)/2 = 0.6 and 0.1 make 0.35."""
+    task_scores, mad_score, normalized = scores(RECORDS)
+    assert task_scores == {"memorization": 0.75, "compression": 0.25}
+    assert mad_score == pytest.approx(0.5)
+    assert normalized == pytest.approx(0.35)
+
+
+def test_settings_without_a_score_do_not_count():
+    """Neither as zero nor as a task."""
+    assert scores(RECORDS[:3]) == scores(RECORDS)
+    assert scores([unfinished("memorization[baseline]")]) == ({}, None, None)
+    assert scores([]) == ({}, None, None)
+
+
+@steady
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1)), min_size=1, max_size=12))
+def test_the_mad_score_weighs_tasks_equally(settings):
+    """However many settings each has, and in whatever order they finished."""
+    records = [record(f"{task}[{i}]", accuracy, accuracy / 2) for i, (task, accuracy) in enumerate(settings)]
+    found, mad_score, normalized = scores(records)
+    means = [sum(a for t, a in settings if t == task) / sum(t == task for t, _ in settings) for task in found]
+    assert mad_score == pytest.approx(sum(means) / len(means))
+    assert normalized == pytest.approx(mad_score / 2)
+    assert scores(records[::-1])[1] == pytest.approx(mad_score)
+
+
+def test_the_result_file_has_the_form_of_schema_1():
+    """Key by key as the design promises it."""
+    content = result_file(RECORDS, "tiny")
+    assert set(content) == {"schema", "preset", "environment", "architectures"}
+    assert (content["schema"], content["preset"]) == (1, "tiny")
+    assert set(content["environment"]) >= {"torch", "python", "device", "plugin"}
+    assert content["environment"]["device"] == "cpu"
+    mine = content["architectures"]["mine"]
+    assert mine["parameters"] == 2000
+    assert mine["state_size"] == 64
+    assert mine["task_scores"] == {"memorization": 0.75, "compression": 0.25}
+    assert mine["mad_score"] == pytest.approx(0.5)
+    assert mine["mad_score_normalized"] == pytest.approx(0.35)
+    assert mine["contracts"] == {}
+    assert list(mine["settings"]) == [r["setting"] for r in RECORDS]
+    setting = mine["settings"]["memorization[baseline]"]
+    promised = """task task_version params accuracy accuracy_compat sequence_accuracy normalized oracle trivial threshold
+        baseline verdict detail best trials seconds stored device engine"""
+    assert set(setting) == set(promised.split())
+    assert setting["params"] == {"vocab_size": 16}
+    assert mine["settings"]["selective-copying[baseline]"]["detail"] == "no luck"
+
+
+def test_each_architecture_has_its_own_scores():
+    """Sorted by name; one that never finished has none."""
+    others = [record(accuracy=0.5, architecture="b"), unfinished("memorization[baseline]", architecture="a")]
+    content = result_file([*RECORDS, *others], "tiny")["architectures"]
+    assert list(content) == ["a", "b", "mine"]
+    assert [content[name]["mad_score"] for name in content] == [None, 0.5, pytest.approx(0.5)]
+    assert content["a"]["parameters"] is None
+
+
+def test_a_written_file_is_read_back_as_it_was(tmp_path):
+    """Valid JSON of sorted keys, ending with a line, the same bytes for the same content."""
+    path = tmp_path / "out.json"
+    content = result_file(RECORDS, "tiny")
+    write_json(path, content)
+    text = path.read_text(encoding="utf-8")
+    assert json.loads(text) == json.loads(json.dumps(content))
+    assert text.endswith("}\n")
+    assert list(json.loads(text)) == sorted(content)
+    write_json(path, result_file(RECORDS, "tiny"))
+    assert path.read_text(encoding="utf-8") == text
+    assert os.listdir(tmp_path) == ["out.json"]
+
+
+def test_a_file_is_written_where_the_path_is_only_a_name(tmp_path, monkeypatch):
+    """Relative to the current directory, and readable by others, who may collect it as an artifact."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path.joinpath("out.json").relative_to(tmp_path)
+    write_json(path, {"detail": "naïve \ud800"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"detail": "naïve \ud800"}
+    assert path.stat().st_mode & 0o444 == 0o444
+
+
+def fail_with(error):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+@contextlib.contextmanager
+def full_disk(handle, *_, **__):
+    os.close(handle)
+    yield SimpleNamespace(write=fail_with(OSError("disk full")))
+
+
+FAILURES = {
+    "a score that is no number": ({"score": float("nan")}, None, ValueError),
+    "an infinite score": ({"score": float("inf")}, None, ValueError),
+    "something that is not plain": ({"score": object()}, None, TypeError),
+    "no room to rename": ({"score": 1}, ("replace", fail_with(OSError("no"))), OSError),
+    "no room to write": ({"score": 1}, ("fdopen", full_disk), OSError),
+    "Ctrl-C": ({"score": 1}, ("replace", fail_with(KeyboardInterrupt())), KeyboardInterrupt),
+}
+
+
+@pytest.mark.parametrize("old", [None, '{"old": true}\n'], ids=["new file", "old file"])
+@pytest.mark.parametrize("what", FAILURES)
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, what, old):
+    """No half a file, no temporary file, no NaN, which is no JSON."""
+    content, broken, error = FAILURES[what]
+    path = tmp_path / "out.json"
+    if old is not None:
+        path.write_text(old)
+    if broken is not None:
+        monkeypatch.setattr(os, *broken)
+    with pytest.raises(error):
+        write_json(path, content)
+    assert os.listdir(tmp_path) == ([] if old is None else ["out.json"])
+    assert old is None or path.read_text() == old
+
+
+def test_nobody_ever_reads_half_a_file(tmp_path, monkeypatch):
+    """Until the very rename the old content is there, and the new one is complete beside it."""
+    path = tmp_path / "out.json"
+    write_json(path, {"old": True})
+    seen = []
+    replace = os.replace
+
+    def watch(source, target):
+        with open(source) as file:
+            seen.append((json.loads(path.read_text()), json.loads(file.read()), str(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watch)
+    write_json(path, {"new": True})
+    assert seen == [({"old": True}, {"new": True}, str(path))]
+    assert json.loads(path.read_text()) == {"new": True}
