@@ -86,7 +86,7 @@ class Bottleneck(nn.Module):
     def __init__(self, model: nn.Module, setting: Setting, tokens_BT: Tensor) -> None:
         super().__init__()
         self.model = model
-        self.read_vector = find_vector(model, setting.params.vocab_size)
+        self.read_vector = find_vector(model, setting.params.vocab_size, tokens_BT)
         with torch.no_grad():
             vector_BD = self.read_vector(model, tokens_BT)
         self.decoder = Decoder(vector_BD.shape[-1], setting.params.vocab_size, setting.params.seq_len)
@@ -99,19 +99,36 @@ class Bottleneck(nn.Module):
 ReadVector = Callable[[nn.Module, Tensor], Tensor]
 
 
-def find_vector(model: nn.Module, vocab_size: int) -> ReadVector:
+def find_vector(model: nn.Module, vocab_size: int, tokens_BT: Tensor) -> ReadVector:
     """How to read the one vector of a language model; :class:`NoBottleneckError` when there is no way."""
     if callable(getattr(model, "encode", None)):
         return _encode
     if hasattr(model, "config") and "output_hidden_states" in inspect.signature(model.forward).parameters:
         return _last_hidden_state
-    heads = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and m.out_features == vocab_size]
-    if heads:
-        return _HeadInput(heads[-1])
+    head = _final_head(model, vocab_size, tokens_BT)
+    if head is not None:
+        return _HeadInput(head)
     raise NoBottleneckError(
         "compression needs one vector to decode: give the model encode(tokens) -> (B, D), or end it with an nn.Linear "
         "to the vocabulary"
     )
+
+
+@torch.no_grad()
+def _final_head(model: nn.Module, vocab_size: int, tokens_BT: Tensor) -> str | None:
+    """Name of the linear layer to the vocabulary that is called last; others may be inner or auxiliary ones."""
+    called: list[str] = []
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: called.append(name))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == vocab_size
+    ]
+    try:
+        model(tokens_BT)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return called[-1] if called else None
 
 
 def _encode(model: nn.Module, tokens_BT: Tensor) -> Tensor:
@@ -141,8 +158,6 @@ class _HeadInput:
             model(tokens_BT)
         finally:
             handle.remove()
-        if not seen:
-            raise NoBottleneckError(f"compression needs one vector to decode, but {self.head!r} is never called")
         return _last_position(seen[-1])
 
 

@@ -35,14 +35,16 @@ def first_line(error: BaseException) -> str:
 
 
 def user_traceback(error: BaseException | None) -> str:
-    """The traceback from the first frame that is neither ours nor the import machinery's; empty without an error."""
+    """The traceback from the first frame that is the user's; empty without an error."""
     if error is None:
         return ""
     frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None and _is_machinery(frame.tb_frame.f_code.co_filename):
+    while frame is not None and _is_machinery(frame.tb_frame.f_code.co_filename):
         frame = frame.tb_next
     return "".join(traceback.format_exception(type(error), error, frame))
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename.startswith((_OURS, "<frozen importlib")) or "/importlib/" in filename
+    """Whether a frame is ours, the import system's, or the one through which torch calls ``forward``."""
+    ours = filename.startswith((_OURS, "<frozen importlib")) or "/importlib/" in filename
+    return ours or filename.endswith("/torch/nn/modules/module.py")

@@ -86,7 +86,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    session.config.stash[SESSION].write_files()
+    session.config.stash[SESSION].write_files(session)
 
 
 @pytest.hookimpl(optionalhook=True)

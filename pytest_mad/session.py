@@ -5,7 +5,8 @@ Imported by every pytest run, so what is heavy is imported inside the functions 
 
 from __future__ import annotations
 
-import os
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,11 @@ class Session:
             raise pytest.UsageError(f"{flag}: the folder {path.parent} does not exist")
         if path.is_dir():
             raise pytest.UsageError(f"{flag}: is a folder, but must be a file")
-        if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-            raise pytest.UsageError(f"{flag}: cannot be written")
+        try:
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise pytest.UsageError(f"{flag}: cannot be written: {error.strerror}") from None
 
     def json_path(self) -> Path | None:
         """Where ``--mad-json`` points, relative to the invocation directory."""
@@ -187,14 +191,18 @@ class Session:
             markup = {line.colour: True} if line.colour else {}
             terminal.write_line(line.text, bold=line.bold, **markup)
 
-    def write_files(self) -> None:
+    def write_files(self, session: pytest.Session) -> None:
         """Write the result file, also after Ctrl-C: with what had finished."""
         path = None if self.is_worker else self.json_path()
         if path is None or not self.records:  # nothing was measured: an older file stays as it is
             return
         from .report.json_file import result_file, write_json
 
-        write_json(path, result_file(self.records, self.records[0]["preset"]))
+        try:
+            write_json(path, result_file(self.records, self.records[0]["preset"]))
+        except OSError as error:
+            sys.stderr.write(f"ERROR: --mad-json={path}: cannot be written: {error.strerror}\n")
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
 SESSION = pytest.StashKey[Session]()
@@ -202,8 +210,6 @@ SESSION = pytest.StashKey[Session]()
 
 def find_result(item: pytest.Item) -> Result | None:
     """The result that an item, or a test of the user's through ``mad_result``, left behind."""
-    import sys
-
     if "pytest_mad.suite" not in sys.modules:  # no mad item or fixture in this run
         return None
     from .suite import RESULT

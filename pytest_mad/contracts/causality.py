@@ -25,12 +25,16 @@ _SEQUENCES = 2
 _MOST_CUTS = 64
 
 
+class NotFiniteError(ArithmeticError):
+    """Logits that are NaN or infinite, which depend on nothing."""
+
+
 @torch.no_grad()
 def find_leak(model: nn.Module, vocab_size: int, length: int, device: torch.device) -> str | None:
     """One line that names the earliest position whose logits depend on a later token; None for a causal model.
 
     Random sequences of ``length`` tokens are cut at every position (at 64 of them in long sequences); behind the cut
-    every token is replaced by another. The logits up to the cut must not move.
+    every token is replaced by another. The logits up to the cut must not move. Raises :class:`NotFiniteError`.
     """
     if length < 2 or vocab_size < 2:
         return None
@@ -81,7 +85,7 @@ def _describe(logits: Tensor, cuts: IntArray) -> str | None:
     """Compare each changed sequence with the first one, before its cut."""
     top = logits.amax(dim=-1, keepdim=True)
     if not top.isfinite().all() or logits.isnan().any():
-        return "causality cannot be checked: the logits of random tokens are NaN or infinite"
+        raise NotFiniteError("the logits of random tokens are NaN or infinite")
     relative = (logits - top).clamp(min=-_NEVER)  # adding the same to all logits changes no prediction
     scale = relative.where(relative > -_NEVER, 0.0).abs().amax().clamp(min=1.0)
     moved = (relative[1:] - relative[:1]).abs().amax(dim=-1).cpu() / scale.cpu()

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytest_mad.adapters import build_model
+from pytest_mad.adapters import ModelError, build_model
 from pytest_mad.architecture import Architecture
-from pytest_mad.contracts.causality import find_leak, jittered
+from pytest_mad.contracts.causality import NotFiniteError, find_leak, jittered
 from pytest_mad.grid import Setting
 
 from .data import load_data
@@ -102,7 +102,11 @@ def guard(setting: Setting, model: nn.Module, device: torch.device, when: str = 
     """Raise :class:`NotCausalError` for a model that sees the future. An autoencoder may: its answer is its input."""
     if setting.family.bottleneck:
         return
-    leak = find_leak(model, setting.params.vocab_size, setting.family.input_length(setting.params), device)
+    length = setting.family.input_length(setting.params)
+    try:
+        leak = find_leak(model, setting.params.vocab_size, length, device)
+    except NotFiniteError as error:
+        raise ModelError(f"{when}{error}") from None
     if leak:
         raise NotCausalError(when + leak)
 

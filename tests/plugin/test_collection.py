@@ -170,7 +170,9 @@ def test_workers_select_as_one_process_does(mixed):
     arguments = ["-n", "2", "--mad-arch=broken=models:broken", ".", "mad"]
     suite = {i.replace("models", "broken") for i in SUITE}
 
-    first = mixed.outcomes(mixed.run("--sw", *arguments))
+    run = mixed.run("--sw", *arguments)
+    run.stdout.fnmatch_lines(["broken, memorization*: error: models:broken raised ValueError: no model today"])
+    first = mixed.outcomes(run)
     failed = {i for i, outcome in first.items() if outcome == "failed"}
     assert failed and failed <= suite
     assert {i for i, outcome in first.items() if outcome == "passed"} == {PASSES, OTHER}

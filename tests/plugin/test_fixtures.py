@@ -141,6 +141,47 @@ def test_results_of_own_tests_are_reported_under_the_factory_s_name(own, project
     assert (project.path / "junit.xml").read_text().count('name="mad.score" value="1.0"') == 4
 
 
+def test_tests_that_look_at_the_same_result_share_it(own, project):
+    """A setting is trained once per model in a process, and reported once; another threshold judges anew."""
+    source = """
+    import pytest
+    import models
+
+    built = []
+
+    def counting(vocab_size):
+        built.append(vocab_size)
+        return models.Tiny(vocab_size)
+
+    @pytest.fixture
+    def mad_model():
+        return counting
+
+    pytestmark = pytest.mark.mad(tasks=["memorization"])
+
+    def test_accuracy(mad_result):
+        assert mad_result.accuracy == 1.0
+
+    number = []
+
+    def test_threshold(mad_result):
+        number.append(len(built))
+        assert mad_result.threshold == 0.5
+
+    def test_share():
+        assert len(set(number)) == 1
+
+    @pytest.mark.mad(tasks=["memorization"], threshold=1)
+    def test_another_threshold(mad_result):
+        assert mad_result.passed and mad_result.threshold == 1.0
+    """
+    result = own(source, options=["--mad-json=out.json", "-k", "not another"])
+    result.assert_outcomes(passed=5, deselected=2)
+    assert sum(line.startswith("  memorization") for line in result.outlines) == 2
+    assert len(project.results()["architectures"]["counting"]["settings"]) == 2
+    own(source).assert_outcomes(passed=7)
+
+
 def test_the_command_line_s_architecture_is_the_default_model(own, project):
     """A test without a ``mad_model`` of its own judges ``--mad-arch``, beside the suite or alone."""
     options = ["--mad-arch=mine=models:make_model", "--mad-tasks=memorization", "--mad-json=out.json", "test_own.py"]

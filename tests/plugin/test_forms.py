@@ -37,6 +37,8 @@ TRANSFORMERS = {
     "forms.gpt2": "--mad-arch=forms:gpt2",
     "forms.mamba": "--mad-arch=forms:mamba",
 }
+#: A model without a vector to decode.
+TABLE = {"table": "--mad-arch=table=models:table"}
 HAS_TRANSFORMERS = importlib.util.find_spec("transformers") is not None
 
 
@@ -55,7 +57,7 @@ def runs(tmp_path_factory):
 
     script = shutil.which("pytest", path=os.path.dirname(sys.executable))
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTEST_ADDOPTS")}
-    forms = FORMS | (TRANSFORMERS if HAS_TRANSFORMERS else {})
+    forms = FORMS | TABLE | (TRANSFORMERS if HAS_TRANSFORMERS else {})
 
     def run(*arguments):
         command = [script, "-p", "no:hypothesispytest", "-p", "no:anyio", "--mad-preset=forms.toml"]
@@ -95,6 +97,13 @@ def test_transformers_models_run(run):
     assert verdicts(found, TRANSFORMERS) == dict.fromkeys(TRANSFORMERS, PASSED), output
 
 
+def test_a_skipped_setting_is_reported_with_its_reason(run):
+    """Not a failure, and the architecture's other settings are measured."""
+    _, output, found = run
+    assert verdicts(found, TABLE) == {"table": PASSED | {"compression[baseline]": "skipped"}}
+    assert "1 skipped" in output and "compression needs one vector to decode" in output
+
+
 def test_workers_give_every_form_the_same_scores(runs):
     """Bit for bit, whatever the model is made of."""
     one, two = (
@@ -105,7 +114,7 @@ def test_workers_give_every_form_the_same_scores(runs):
         }
         for _, _, found in runs.values()
     )
-    assert one == two and len(one) == 2 * len(FORMS | (TRANSFORMERS if HAS_TRANSFORMERS else {}))
+    assert one == two and len(one) == 2 * len(FORMS | TABLE | (TRANSFORMERS if HAS_TRANSFORMERS else {}))
 
 
 def test_every_form_has_its_own_model(runs):

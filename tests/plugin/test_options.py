@@ -168,7 +168,7 @@ def test_paths_in_the_ini_file_are_relative_to_it(project, monkeypatch):
     folder = project.path / "folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    result = project.bare("--mad-list", f"--rootdir={project.path}", "-c", "../pytest.ini")
+    result = project.bare("--mad-list")
     assert result.ret == pytest.ExitCode.OK and len([line for line in result.outlines if "[" in line]) == 3
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import xml.etree.ElementTree as ET
 
@@ -94,6 +95,32 @@ def test_v_and_q_keep_pytests_own_lines(project):
     verbose.stdout.re_match_lines([r"mad::models::memorization\[baseline\] PASSED +\[ 33%\]"])
     quiet = project.models("-q", "-r", "N")
     assert "MAD score" in verbose.stdout.str() and "MAD score" not in quiet.stdout.str()
+
+
+@pytest.mark.parametrize("arguments", [[], ["-v"], ["-s"]])
+def test_a_terminal_shows_the_progress_of_training(project, arguments):
+    """Step and accuracy behind the cursor, rewritten in place: without them the output is that of any other run."""
+    plain = project.models(*arguments)
+    project.pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_configure(config):
+            config.pluginmanager.getplugin("terminalreporter").isatty = True
+        """
+    )
+    live = project.models(*arguments)
+    shown = re.findall("\x1b7\x1b\\[K(.*?)\x1b8", live.stdout.str())
+    steps = [re.search(r"step \d+/20  validation accuracy [01]\.\d{3}$", text) for text in shown if text]
+    assert [step[0][:9] for step in steps] == ["step 10/2"] * 3 + ["step 20/2"]
+    assert shown[-1] == "" and ("mad::models" in shown[0]) == (arguments != ["-v"])
+    bare = re.sub("\x1b7\x1b\\[K(.*?)\x1b8", "", live.stdout.str())
+    assert without_times(bare) == without_times(plain.stdout.str())
+
+
+def without_times(text):
+    return re.sub(r"\d+\.\d+ ?s\b|\d+\.\d$", "TIME", text, flags=re.MULTILINE)
 
 
 def test_the_result_file_has_every_promised_key(project):
@@ -217,7 +244,7 @@ def test_the_same_command_gives_the_same_scores_in_any_order_and_with_workers(pr
     """
     project.pytester.makeconftest(reversing)
     result = project.models("--mad-json=out.json")
-    assert list(project.outcomes(result))[0] == f"mad::models::{LARGER}"
+    assert next(iter(project.outcomes(result))) == f"mad::models::{LARGER}"
     assert scores(project.results()) == everything
     (project.path / "conftest.py").unlink()
 

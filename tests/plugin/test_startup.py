@@ -85,8 +85,8 @@ def test_help_lists_exactly_the_options_of_the_table(project):
     """One section, one entry per option with its value; ini twins and the marker beside it."""
     text = project.bare("--help").stdout.str()
     section = text.partition("MAD capability tests for sequence-model architectures:\n")[2].partition("\n\n")[0]
-    assert sorted(re.findall(r"^  (--[\w-]+)", section, flags=re.M)) == FLAGS
-    assert sorted(re.findall(r"^  (mad_\w+) \(", text, flags=re.M)) == INI
+    assert sorted(re.findall(r"^  (--[\w-]+)", section, flags=re.MULTILINE)) == FLAGS
+    assert sorted(re.findall(r"^  (mad_\w+) \(", text, flags=re.MULTILINE)) == INI
     assert sorted(set(re.findall(r"--mad[\w-]*", text))) == FLAGS
     project.bare("--markers").stdout.fnmatch_lines(["@pytest.mark.mad(preset=None, tasks=None, threshold=None):*"])
 

@@ -207,7 +207,8 @@ def test_committed_levels_are_those_measured() -> None:
     found = 0
     for key, level in committed().items():
         title, _, params = key.partition("{")
-        name, version, which = title.split()
+        words: Any = title.split()
+        name, version, which = words
         overrides = json.loads("{" + params)
         if overrides["seq_len"] <= 64:
             task: Any = get_task(name)
