@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .architecture import Architecture
 from .backbones import Decoder
 from .contracts.causality import jittered
-from .errors import first_line
+from .errors import first_line, is_out_of_memory
 from .grid import Setting
 from .seeds import generator
 
@@ -35,6 +35,8 @@ def build_model(architecture: Architecture, setting: Setting, device: torch.devi
     try:
         made = architecture.build(setting)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelError(f"{architecture.source} raised {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(made, nn.Module):
         raise ModelError(f"{architecture.source} returned {type(made).__name__}, but must return a torch.nn.Module")
@@ -191,6 +193,8 @@ def check_logits(model: nn.Module, tokens_BT: Tensor, setting: Setting, source: 
     except (ModelError, NoBottleneckError):
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         shape = tuple(tokens_BT.shape)
         raise ModelError(
             f"the model of {source} raised {type(error).__name__} for tokens {shape}: {first_line(error)}"

@@ -34,6 +34,12 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0]
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """torch raises a type of its own on CUDA, but a plain RuntimeError from its CPU allocator."""
+    by_name = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return by_name or "can't allocate memory" in str(error) or "not enough memory" in str(error)
+
+
 def user_traceback(error: BaseException | None) -> str:
     """The traceback from the first frame that is the user's; empty without an error."""
     if error is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pytest_mad.architecture import Architecture
-from pytest_mad.errors import first_line, user_traceback
+from pytest_mad.errors import first_line, is_out_of_memory, user_traceback
 from pytest_mad.gate import Verdict, judge_threshold
 from pytest_mad.grid import Setting
 from pytest_mad.result import Result
@@ -102,9 +102,15 @@ def run_and_judge(
     except ModelError as error:
         return Outcome(_result(architecture, setting, Verdict("error", str(error))), user_traceback(error.__cause__))
     except Exception as error:
-        what = "out of memory" if _out_of_memory(error) else f"training raised {type(error).__name__}"
-        verdict = Verdict("error", f"{what}: {first_line(error)}")
+        verdict = Verdict("error", _what_happened(error))
         return Outcome(_result(architecture, setting, verdict), user_traceback(error))
+
+
+def _what_happened(error: Exception) -> str:
+    """One line about an exception that no check foresaw."""
+    if is_out_of_memory(error):
+        return f"out of memory: make the model or the preset's batch_size smaller ({first_line(error)})"
+    return f"training raised {type(error).__name__}: {first_line(error)}"
 
 
 def choose_device(name: str) -> torch.device:
@@ -131,10 +137,3 @@ def _result(architecture: Architecture, setting: Setting, verdict: Verdict, **fo
         threshold=setting.threshold,
         **found,
     )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """torch raises a type of its own on CUDA, but a plain RuntimeError from its CPU allocator."""
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

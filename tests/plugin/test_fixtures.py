@@ -130,7 +130,7 @@ def test_results_of_own_tests_are_reported_under_the_factory_s_name(own, project
     @pytest.mark.mad(tasks=["memorization"])
     def test_score(mad_result):
         assert mad_result.architecture in ("models", "plain")
-        assert mad_result.accuracy == 1.0 and mad_result.normalized == 1.0
+        assert mad_result.accuracy == 1.0 and mad_result.normalized == pytest.approx(1.0)
     """
     result = own(source, options=["--mad-json=out.json", "--junitxml=junit.xml"])
     result.assert_outcomes(passed=4)

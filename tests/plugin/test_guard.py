@@ -82,14 +82,6 @@ MODELS = """
             mask = torch.zeros(x.shape[1], 1)
             mask[-2] = 0.01
             return x + mask * ahead
-
-
-    class Undecided(Tiny):
-        '''Draws its own noise in eval mode.'''
-
-        def hidden(self, tokens):
-            x = super().hidden(tokens)
-            return x + 0.1 * torch.randn_like(x)
 """
 
 
@@ -122,10 +114,12 @@ def test_a_model_that_sees_the_future_is_stopped_before_training(judge, project)
 
 
 def test_every_leak_is_found_before_training(judge):
-    """Behind a zero-initialised projection; at a single pair of positions; in a model whose logits are random."""
-    for name, found in judge("ZeroProjection", "LastToken", "Undecided").items():
-        assert found["verdict"] == "fail" and found["trials"] == [], name
-        assert found["detail"].startswith("not causal: "), name
+    """Behind a zero-initialised projection, and between a single pair of positions."""
+    found = judge("ZeroProjection", "LastToken")
+    for name, setting in found.items():
+        assert setting["verdict"] == "fail" and setting["trials"] == [], name
+    assert found["ZeroProjection"]["detail"].startswith("not causal: the logits at position 0 change by ")
+    assert found["LastToken"]["detail"].startswith("not causal: the logits at position 6 change by ")
 
 
 def test_a_leak_that_appears_through_training_gets_no_pass(judge):

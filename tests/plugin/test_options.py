@@ -192,10 +192,10 @@ def test_a_timed_out_sweep_keeps_other_settings_going(project):
 
         def make_model(vocab_size):
             if vocab_size == 16:
-                time.sleep(0.6)
+                time.sleep(1.0)
             return Tiny(vocab_size)
         """
     )
-    project.run("--mad-arch=sleepy:make_model", "--mad-timeout=0.5", "--mad-json=out.json", "-k", "memorization")
+    project.run("--mad-arch=sleepy:make_model", "--mad-timeout=0.9", "--mad-json=out.json", "-k", "memorization")
     found = project.results()["architectures"]["sleepy"]["settings"]
     assert {name: s["verdict"] for name, s in found.items()} == {MEMORIZATION: "error", LARGER: "pass"}

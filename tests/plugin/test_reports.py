@@ -105,9 +105,9 @@ def test_a_terminal_shows_the_progress_of_training(project, arguments):
         """
         import pytest
 
-        @pytest.hookimpl(trylast=True)
-        def pytest_configure(config):
-            config.pluginmanager.getplugin("terminalreporter").isatty = True
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtestloop(session):
+            session.config.pluginmanager.getplugin("terminalreporter").isatty = True
         """
     )
     live = project.models(*arguments)
@@ -278,7 +278,7 @@ def test_ctrl_c_in_a_terminal_reports_what_had_finished(project, monkeypatch):
         while "  PASS  " not in (line := process.stdout.readline()):
             assert line, "the run ended before it was interrupted"
         os.killpg(process.pid, signal.SIGINT)
-        rest, _ = process.communicate(timeout=20)
+        rest, _ = process.communicate(timeout=60)
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     assert list(project.results()["architectures"]["models.slow"]["settings"]) == [MEMORIZATION]
     assert "MAD score" in rest and "INTERNALERROR" not in rest
