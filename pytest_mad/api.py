@@ -33,13 +33,14 @@ def evaluate(
     seeds: int = 1,
     first_seed: int = 0,
     device: str = "auto",
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
 ) -> Result:
     """Train ``make_model``'s model on one setting and score it.
 
     ``make_model`` is called with those of ``task``, ``vocab_size`` and ``max_length`` that its signature accepts.
     Raises ``ModelError``, ``NotCausalError``, ``TrialError`` or whatever the model raises.
     """
+    data_dir = None if data_dir is None else Path(data_dir)
     options = RunOptions(seeds=seeds, first_seed=first_seed, device=device, data_dir=data_dir)  # type: ignore[arg-type]
     return run_setting(from_factory(make_model), setting, options)
 

@@ -42,7 +42,7 @@ class Setting:
     preset: str = ""
     #: width of models that the plugin builds itself (``--mad-layers``, ``--mad-mixer``)
     width: int = 128
-    #: rough seconds, for the order of items only
+    #: rough seconds, or whatever else is proportional to the time of a trial: only the order of items depends on it
     cost: float = 1.0
 
     @property
@@ -155,11 +155,11 @@ def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], w
             require(isinstance(values, list), f"vary.{key}", values, "a list")
             changes += [(f"{key}={value}", {key: value}) for value in values]
         check_keys(thresholds, [name for name, _ in changes], "setting")
-        cost = table.get("cost", 1.0)
+        cost = table.get("cost")
         is_number = isinstance(cost, int | float) and not isinstance(cost, bool)
-        require(is_number and 0 <= cost < 1e9, "cost", cost, "a number of seconds")
+        require(cost is None or (is_number and 0 <= cost < 1e9), "cost", cost, "a number of seconds")
         own_recipe = Recipe.from_json(recipe | _table(table, "recipe"))
-        return [
+        found = [
             Setting(
                 task=task,
                 name=name,
@@ -168,12 +168,18 @@ def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], w
                 threshold=_threshold(thresholds.get(name, table.get("threshold"))),
                 preset=preset,
                 width=width,
-                cost=float(cost),
             )
             for name, change in changes
         ]
+        return [replace(s, cost=_default_cost(s) if cost is None else float(cost)) for s in found]
     except ValueError as error:
         raise ValueError(f"[tasks.{task}]: {error}") from error
+
+
+def _default_cost(setting: Setting) -> float:
+    """Millions of tokens that a trial may train on."""
+    steps = setting.recipe.total_steps(setting.params.num_train_examples)
+    return setting.params.seq_len * setting.recipe.batch_size * steps / 1e6
 
 
 def _params(task: str, values: dict[str, Any]) -> TaskParams:

@@ -8,10 +8,10 @@ import os
 def order(costs: list[float], workers: int) -> list[int]:
     """Indices of items in the order they should be sent out: the given order for a single process.
 
-    xdist hands each of its workers two items at once. So the i-th longest of the first two per worker is paired with
-    the i-th shortest of them, and the rest follow longest first. Fewer items than that it deals out one by one, round
-    the workers: then the shortest of the long ones get company. A pure function of committed costs: every worker must
-    collect the same order.
+    xdist hands each of its workers two items at first (up to a dozen items per worker). So the i-th longest of the
+    first two per worker is paired with the i-th shortest of them, and the rest follow longest first. Fewer items than
+    that it deals out one by one, round the workers: then the shortest of the long ones get company. A pure function of
+    committed costs: every worker must collect the same order.
     """
     if workers < 2:
         return list(range(len(costs)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -15,12 +16,17 @@ class Verdict(NamedTuple):
     detail: str = ""
 
 
+def round_down(score: float) -> float:
+    """To three digits, so that a score just below a threshold does not read as if it reached it."""
+    return math.floor(score * 1000) / 1000 if math.isfinite(score) else score
+
+
 def judge_threshold(normalised: Sequence[float], threshold: float | None) -> Verdict:
     """Pass if the normalised score of every seed reaches the threshold; without one, a finished setting passes."""
     lowest = min(normalised)
     seeds = f" (lowest of {len(normalised)} seeds)" if len(normalised) > 1 else ""
     if threshold is None:
         return Verdict("pass", f"normalised score {lowest:.3f}{seeds}, no threshold")
-    if lowest >= threshold:
+    if all(score >= threshold for score in normalised):
         return Verdict("pass", f"normalised score {lowest:.3f} reaches {threshold:g}{seeds}")
-    return Verdict("fail", f"normalised score {lowest:.3f} is below {threshold:g}{seeds}")
+    return Verdict("fail", f"normalised score {round_down(lowest):.3f} is below {threshold:g}{seeds}")

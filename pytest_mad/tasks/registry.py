@@ -27,6 +27,8 @@ def register_task(cls: T) -> T:
 
     Raises ``ValueError`` when another task has that name.
     """
+    if not cls.__module__.startswith(f"{__package__}."):
+        _load_own()  # MAD's come first
     known = _TASKS.get(cls.name)
     if known is not None and type(known) is not cls:
         raise ValueError(f"task {cls.name!r} is registered already, by {type(known).__module__}")
@@ -34,10 +36,14 @@ def register_task(cls: T) -> T:
     return cls
 
 
-@cache
-def _load_all() -> None:
+def _load_own() -> None:
     for module in _OWN_MODULES:
         import_module(f"{__package__}.{module}")
+
+
+@cache
+def _load_all() -> None:
+    _load_own()
     for entry_point in entry_points(group="pytest_mad.tasks"):
         entry_point.load()
 

@@ -29,9 +29,9 @@ SAYS = {
     "LaterNaN": "the loss is nan at step 10",
     "LaterInf": "the loss is inf at step 10",
     "LaterCrash": "training raised IndexError: lost my way",
-    "DeviceMemory": "out of memory: CUDA out of memory. Tried to allocate 20.00 GiB.",
-    "HostMemory": "out of memory: ",
-    "AtOnce": "out of memory",
+    "DeviceMemory": "out of memory: make the model or the preset's batch_size smaller (CUDA out of memory. Tried",
+    "HostMemory": "out of memory: make the model or the preset's batch_size smaller",
+    "AtOnce": "out of memory: make the model or the preset's batch_size smaller",
 }
 #: Where the user's own code raised, its frames are shown above our line.
 SHOWS = {

@@ -62,7 +62,9 @@ def runs(tmp_path_factory):
     def run(*arguments):
         command = [script, "-p", "no:hypothesispytest", "-p", "no:anyio", "--mad-preset=forms.toml"]
         command += ["--mad-json=out.json", *forms.values(), *arguments]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
         file = folder / "out.json"
         found = json.loads(file.read_text())["architectures"] if file.exists() else {}
         file.unlink(missing_ok=True)

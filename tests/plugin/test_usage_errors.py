@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_training(usage_error):
     if not os.path.isdir("/proc/self"):
         pytest.skip("there is no /proc here")
     line, _ = usage_error("--mad-arch=models:make_model", "--mad-json=/proc/out.json")
-    assert line.startswith("--mad-json=/proc/out.json: ")
+    assert line.startswith("--mad-json=/proc/out.json: cannot be written: ")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 from pytest_mad.architecture import (
     TargetError,
@@ -122,8 +121,7 @@ REFUSED = {
     "a b=zoo:make_model": "the name 'a b' may only have letters, digits, '_', '.' and '-'",
     "=zoo:make_model": "the name '' may only have letters",
     "a::b=zoo:make_model": "the name 'a::b' may only have letters",
-    ".:make_model": "",
-    "..zoo:make_model": "",
+    ".zoo:make_model": "",
 }
 
 
@@ -298,4 +296,3 @@ def test_the_file_of_a_factory_is_known_where_there_is_one():
     """For annotations."""
     assert from_factory(make_model).file == inspect.getsourcefile(make_model)
     assert from_factory(functools.partial(make_model, 1)).file is None
-    assert isinstance(from_factory(nn.Identity).file, str)

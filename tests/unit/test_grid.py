@@ -193,7 +193,9 @@ def test_a_preset_file_gives_the_settings_that_it_lists(tmp_path):
         ((1e-3, 0), (2e-3, 0.5))
     }
     assert {(s.preset, s.width) for s in chosen.values()} == {("mine", 32)}
-    assert [s.cost for s in chosen.values()] == [3, 3, 3, 3, 1]
+    costs = [s.cost for s in chosen.values()]
+    assert costs[:4] == [3, 3, 3, 3]
+    assert 0 < costs[4] < 1  # without a cost: millions of tokens
 
 
 @pytest.mark.parametrize("preset", preset_names())

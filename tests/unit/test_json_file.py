@@ -179,10 +179,11 @@ def test_nobody_ever_reads_half_a_file(tmp_path, monkeypatch):
 
     def watch(source, target):
         with open(source) as file:
-            seen.append((json.loads(path.read_text()), json.loads(file.read()), str(target)))
+            seen.append((json.loads(path.read_text()), json.loads(file.read()), target))
+        assert os.path.dirname(source) == str(tmp_path)  # a rename is atomic only within a file system
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", watch)
     write_json(path, {"new": True})
-    assert seen == [({"old": True}, {"new": True}, str(path))]
+    assert seen == [({"old": True}, {"new": True}, path)]
     assert json.loads(path.read_text()) == {"new": True}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from pytest_mad.adapters import ModelError
 from pytest_mad.architecture import from_factory
 from pytest_mad.training import sweep as module
 from pytest_mad.training.metrics import Accuracies
@@ -215,6 +216,38 @@ def test_a_leak_that_appears_in_training_is_found_before_a_score_is_given():
     """The trained weights of the best point are guarded once more."""
     with pytest.raises(NotCausalError, match=r"^after training, not causal: "):
         sweep(make_setting(), LateAhead)
+
+
+class Positive(Tiny):
+    """Takes the logarithm of rates that are positive, but half of them by less than a tenth of their mean size."""
+
+    def __init__(self, vocab_size):
+        super().__init__(vocab_size)
+        self.rates = nn.Parameter(torch.tensor([0.01, 1.0] * (vocab_size // 2)))
+
+    def forward(self, tokens):
+        return super().forward(tokens) + 0.1 * self.rates.log()
+
+
+def test_the_guard_does_not_push_positive_parameters_below_zero():
+    """Decay rates and widths are stored like that; a sound model of them is trained, not refused as NaN."""
+    found = sweep(make_setting(points=[Point(lr=1e-4)]), Positive)
+    assert found.best.stopped == "budget"
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+def test_a_model_whose_logits_are_no_numbers_is_an_error_before_training(scripted, bad):
+    """In one line; it is neither causal nor not."""
+    ran = scripted(dict.fromkeys(RATES, (1.0, 1.0)))
+
+    class NoNumbers(Tiny):
+        def forward(self, tokens):
+            return super().forward(tokens) + float(bad)
+
+    with pytest.raises(ModelError, match="NaN or infinite") as caught:
+        sweep(make_setting(points=POINTS), NoNumbers)
+    assert len(str(caught.value).splitlines()) == 1
+    assert ran == []
 
 
 def test_a_task_with_a_bottleneck_is_not_guarded():

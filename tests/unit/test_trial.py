@@ -203,10 +203,11 @@ def test_every_training_example_is_visited_once_per_epoch():
 
 def test_train_validation_and_test_data_share_nothing_and_differ_by_seed():
     """Same seed, same data, whatever the global generator; every other stream is another one."""
-    setting = make_setting("in-context-recall", SIZES | {"seq_len": 32})
+    sizes = SIZES | {"seq_len": 32, "num_test_examples": 64}  # as many each: draws that were shared would show
+    setting = make_setting("in-context-recall", sizes, num_validation_examples=64)
     streams = [load_data(setting, seed) for seed in (0, 1)]
     rows = [tuple(row) for data in streams for batch in data for row in batch.inputs.tolist()]
-    assert len(rows) == 2 * (64 + 40 + 150)
+    assert len(rows) == 2 * 3 * 64
     assert len(set(rows)) == len(rows)
     np.random.seed(7)
     for before, again in zip(streams[0], load_data(setting, 0), strict=True):

@@ -92,7 +92,7 @@ def test_a_trial_whose_time_is_up_is_an_error_of_one_line():
 
 def test_a_trial_s_record_is_plain():
     """As a result file has it."""
-    trial, _ = train(setting=make_setting(steps=10))
+    trial, _ = train(setting=make_setting(steps=10, num_validation_examples=33))
     record = trial.to_json()
     accuracy = record["curve"][0].pop()
     assert type(accuracy) is float and accuracy == round(trial.validation.accuracy, 4)

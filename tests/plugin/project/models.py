@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import time
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +39,15 @@ def make_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
 def plain(vocab_size: int) -> nn.Module:
     """A factory that does not know the task."""
     return Tiny(vocab_size)
+
+
+def drawn(vocab_size: int) -> nn.Module:
+    """A factory that draws its initialisation from every global generator."""
+    model = Tiny(vocab_size)
+    with torch.no_grad():
+        model.head.weight += torch.from_numpy(np.random.normal(size=model.head.weight.shape))
+        model.head.weight *= 1 + random.random()
+    return model
 
 
 def broken(vocab_size: int) -> nn.Module:
