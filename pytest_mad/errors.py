@@ -51,6 +51,6 @@ def user_traceback(error: BaseException | None) -> str:
 
 
 def _is_machinery(filename: str) -> bool:
-    """Whether a frame is ours, the import system's, or the one through which torch calls ``forward``."""
+    """Whether a frame is ours, the import system's, or one through which torch calls ``forward``."""
     ours = filename.startswith((_OURS, "<frozen importlib")) or "/importlib/" in filename
-    return ours or filename.endswith("/torch/nn/modules/module.py")
+    return ours or filename.endswith(("/torch/nn/modules/module.py", "/torch/utils/_contextlib.py"))
