@@ -28,9 +28,9 @@ class NoBottleneckError(Exception):
 def build_model(architecture: Architecture, setting: Setting, device: torch.device) -> nn.Module:
     """The architecture's model for a setting on the device, ready to train: ``tokens (B,T) int64 -> logits (B,T,V)``.
 
-    For a task with a bottleneck it is the factory's own autoencoder, or its language model between the plugin's
-    embedding of one vector and decoder. Raises :class:`ModelError`, or :class:`NoBottleneckError` for a model that
-    offers no such vector.
+    For a task with a bottleneck it is the factory's own autoencoder, or one vector of its language model with the
+    plugin's decoder behind it. Raises :class:`ModelError`, or :class:`NoBottleneckError` for a model that offers no
+    such vector.
     """
     try:
         made = architecture.build(setting)

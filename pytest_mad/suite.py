@@ -15,7 +15,7 @@ import pytest
 from .architecture import Architecture
 from .executors.inline import run_and_judge
 from .grid import Setting
-from .plan import Plan, check_selection, matches
+from .plan import Plan, matches
 from .report.progress import live_progress
 from .result import Result
 from .sharding import order
@@ -131,6 +131,3 @@ def add_items(session: pytest.Session, prefixes: list[str], items: list[pytest.I
     workers = getattr(session.config, "workerinput", {}).get("workercount", 1)
     costs = [item.setting.cost if isinstance(item, MadItem) else 0.0 for item in selected]
     items.extend(selected[i] for i in order(costs, workers))
-
-
-__all__ = ["PLAN", "RESULT", "ROOT", "MadItem", "add_items", "check_selection", "item_ids", "suite_arguments"]
