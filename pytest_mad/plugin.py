@@ -91,4 +91,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    return config.stash[SESSION].auto_workers()
+    if not options.is_active(config):
+        return None
+    from .sharding import cores
+
+    return cores()

@@ -94,14 +94,6 @@ class Session:
 
             add_items(session, self.prefixes, items)
 
-    def auto_workers(self) -> int | None:
-        """``-n auto`` means a process per core when the suite runs; otherwise xdist decides."""
-        if not self.is_active:
-            return None
-        from .sharding import cores
-
-        return cores()
-
     def _plan(self) -> Plan:
         from .suite import PLAN
 

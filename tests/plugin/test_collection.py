@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_mad.sharding import cores
+
 MEMORIZATION = "mad::models::memorization[baseline]"
 LARGER = "mad::models::memorization[vocab_size=24]"
 RECALL = "mad::models::in-context-recall[baseline]"
@@ -182,3 +184,14 @@ def test_workers_select_as_one_process_does(mixed):
 
     last_failed = mixed.outcomes(mixed.run("--lf", *arguments))
     assert set(last_failed) == failed | set(stepwise)
+
+
+@pytest.mark.parametrize("suite", [True, False])
+def test_auto_means_a_worker_per_core_for_the_suite(project, suite):
+    """``-n auto`` works with the suite, where it follows the cores this process may use, and without it."""
+    project.write(test_ordinary=ORDINARY)
+    arguments = ["--mad-arch=models:plain", "--mad-tasks=memorization"] if suite else ["test_ordinary.py"]
+    with project.started("-n", "auto", *arguments) as process:
+        output = process.communicate(timeout=100)[0]
+    assert process.returncode == 0, output
+    assert f"{cores()}/{cores()} worker" in output or not suite
