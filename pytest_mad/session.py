@@ -178,10 +178,18 @@ class Session:
             return
         from .report.table import tables
 
+        terminal.currentfspath = None  # our lines end with the line; without this the table begins with an empty one
         terminal.section("MAD")
-        for line in tables(self.records):
+        for line in tables(self._in_order()):
             markup = {line.colour: True} if line.colour else {}
             terminal.write_line(line.text, bold=line.bold, **markup)
+
+    def _in_order(self) -> list[dict[str, Any]]:
+        """The records in the plan's order; workers finish in any."""
+        if not self.is_active:
+            return self.records
+        settings = list(self._plan().settings)
+        return sorted(self.records, key=lambda r: settings.index(r["setting"]) if r["setting"] in settings else -1)
 
     def write_files(self, session: pytest.Session) -> None:
         """Write the result file, also after Ctrl-C: with what had finished."""
