@@ -57,7 +57,8 @@ def first_point_only(setting: Setting) -> Setting:
 def identity(setting: Setting) -> dict[str, Any]:
     """What the course of a trial depends on, apart from the code. The budget only decides where it ends."""
     recipe = setting.recipe.to_json()
-    for name in ("steps", "epochs", "hopeless_after", "hopeless_below", "race"):
+    budget = ("steps", "epochs") if setting.recipe.schedule == "constant" else ()
+    for name in (*budget, "hopeless_after", "hopeless_below", "race"):
         del recipe[name]
     plain: dict[str, Any] = json.loads(json.dumps({"params": setting.params.to_json(), "recipe": recipe}))
     return plain

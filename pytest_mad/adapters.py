@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ def build_model(architecture: Architecture, setting: Setting, device: torch.devi
     model: nn.Module = LogitsModel(made.to(device))
     tokens = _tokens(setting).to(device)
     check_logits(model, tokens, setting, architecture.source)
-    if setting.family.bottleneck and not (architecture.knows_task and _sees_last_token(model, tokens, setting)):
+    if setting.family.bottleneck and not _is_autoencoder(architecture, model, tokens, setting):
         model = Bottleneck(made, setting, tokens).to(device)
         check_logits(model, tokens, setting, architecture.source)
     return model
@@ -172,6 +173,22 @@ def _tokens(setting: Setting) -> Tensor:
     length = setting.family.input_length(setting.params)
     tokens = generator("probe", setting.id).integers(0, setting.params.vocab_size, size=(2, length))
     return torch.from_numpy(tokens)
+
+
+def _is_autoencoder(architecture: Architecture, model: nn.Module, tokens_BT: Tensor, setting: Setting) -> bool:
+    """Whether the factory built this model for the task: only then may the model answer with all it has seen."""
+    if not architecture.knows_task or not _sees_last_token(model, tokens_BT, setting):
+        return False
+    # A language model that looks ahead passes that test, and would copy its input. It is the same for every task.
+    try:
+        other = architecture.build(replace(setting, task="in-context-recall"))
+    except Exception:  # a factory of autoencoders only
+        return True
+    return not isinstance(other, nn.Module) or _shapes(other) != _shapes(model.get_submodule("model"))
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
 @torch.no_grad()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .architecture import from_factory
-from .executors.inline import RunOptions, run_setting
-from .grid import Setting, select, settings
+from .executors.inline import RunOptions, run_and_judge, run_setting
+from .grid import Setting, as_published, select, settings
 from .report.json_file import scores
 from .result import Result
 
@@ -38,21 +38,32 @@ def evaluate(
     """Train ``make_model``'s model on one setting and score it.
 
     ``make_model`` is called with those of ``task``, ``vocab_size`` and ``max_length`` that its signature accepts.
-    Raises ``ModelError``, ``NotCausalError``, ``TrialError`` or whatever the model raises.
+    Raises ``ModelError``, ``NoBottleneckError``, ``NotCausalError``, ``TrialError`` or whatever the model raises.
     """
-    data_dir = None if data_dir is None else Path(data_dir)
-    options = RunOptions(seeds=seeds, first_seed=first_seed, device=device, data_dir=data_dir)  # type: ignore[arg-type]
-    return run_setting(from_factory(make_model), setting, options)
+    options = _options(seeds=seeds, first_seed=first_seed, device=device, data_dir=data_dir)
+    return run_setting(from_factory(make_model), _as_run(setting, options), options)
 
 
 def evaluate_suite(
     make_model: Any, preset: str = "smoke", *, tasks: list[str] | None = None, **options: Any
 ) -> SuiteScore:
-    """:func:`evaluate` on every setting of a preset, or on those of some tasks; ``options`` are ``evaluate``'s."""
+    """:func:`evaluate` on every setting of a preset, or on those of some tasks; ``options`` are ``evaluate``'s.
+
+    As in the pytest suite, what goes wrong in one setting is that setting's verdict, and the others go on.
+    """
     chosen = settings(preset)
     if tasks is not None:
         chosen = select(chosen, tasks)
-    return suite_score({name: evaluate(make_model, setting, **options) for name, setting in chosen.items()})
+    run, architecture = _options(**options), from_factory(make_model)
+    return suite_score({name: run_and_judge(architecture, _as_run(s, run), run).result for name, s in chosen.items()})
+
+
+def _options(data_dir: str | Path | None = None, **options: Any) -> RunOptions:
+    return RunOptions(data_dir=None if data_dir is None else Path(data_dir), **options)
+
+
+def _as_run(setting: Setting, options: RunOptions) -> Setting:
+    return setting if options.data_dir is None else as_published(setting)
 
 
 def suite_score(results: dict[str, Result]) -> SuiteScore:

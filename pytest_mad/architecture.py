@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -69,9 +71,10 @@ def from_factory(factory: Any, *, name: str | None = None, source: str | None = 
         }
         return factory(**{key: keywords[key] for key in accepted})
 
-    default = getattr(factory, "__name__", type(factory).__name__)
+    named = factory.func if isinstance(factory, functools.partial) else factory
+    default = getattr(named, "__name__", type(named).__name__)
     if default == "make_model" and source is None:
-        default = getattr(factory, "__module__", default).rpartition(".")[2]
+        default = getattr(named, "__module__", default).rpartition(".")[2]
     return Architecture(
         name=name or re.sub(r"[^A-Za-z0-9_.-]+", "_", default),
         source=label,
@@ -198,7 +201,8 @@ def _import_file(path: str) -> ModuleType:
     file = Path(path).resolve()
     if not file.is_file():
         raise TargetError(f"there is no file {path}")
-    name = f"_mad_{file.stem}_{abs(hash(str(file))) % 10**8}" if file.stem in sys.modules else file.stem
+    digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
+    name = f"_mad_{file.stem}_{digest}" if file.stem in sys.modules else file.stem
     known = sys.modules.get(file.stem)
     if known is not None and getattr(known, "__file__", None) == str(file):
         return known

@@ -111,6 +111,11 @@ def with_threshold(chosen: dict[str, Setting], where: str | None, threshold: flo
     return {i: replace(s, threshold=number) if i in hits else s for i, s in chosen.items()}
 
 
+def as_published(setting: Setting) -> Setting:
+    """The setting with the levels of MAD-Lab's published data, which has MAD-Lab's bugs."""
+    return replace(setting, params=replace(setting.params, mode="compat"))
+
+
 def _find(preset: str) -> tuple[str, Path]:
     """Name and path of a preset."""
     if preset in preset_names():
@@ -190,7 +195,9 @@ def _params(task: str, values: dict[str, Any]) -> TaskParams:
         expected = type(defaults[key])
         is_right = type(value) is expected or (expected is float and type(value) is int)
         require(is_right, key, value, f"of type {expected.__name__}")
-    return cls(**values)
+    # 0 and 0.0 are one setting, and must have one data seed
+    typed: dict[str, Any] = {k: float(v) if isinstance(defaults[k], float) else v for k, v in values.items()}
+    return cls(**typed)
 
 
 def _threshold(value: Any) -> float | None:

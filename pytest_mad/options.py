@@ -195,9 +195,9 @@ def value(config: pytest.Config, name: str) -> Any:
 def _from_ini(config: pytest.Config, option: Option) -> Any:
     """The ini twin's text; a path is relative to the ini file, as pytest's own are."""
     given = config.getini(option.name) or None
-    if given is not None and option.path and config.inipath is not None:
-        path = config.inipath.parent / given
-        return str(path) if path.exists() else given  # mad_preset may also be a name
+    is_path = option.parse is Path or str(given).endswith(".toml")  # mad_preset may also be a name
+    if given is not None and is_path and config.inipath is not None:
+        return str(config.inipath.parent / given)
     return given
 
 

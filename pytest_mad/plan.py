@@ -15,7 +15,7 @@ from . import options
 from .architecture import Architecture, TargetError, check_unique, from_layers, from_mixer, from_target
 from .errors import user_traceback
 from .executors.inline import RunOptions
-from .grid import Setting, select, settings, with_threshold
+from .grid import Setting, as_published, select, settings, with_threshold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,10 @@ class Plan:
 def make_plan(config: pytest.Config) -> Plan:
     """The plan of a run; ``pytest.UsageError`` is one line that names the option and what would be right."""
     put_invocation_dir_on_path(config)
-    return Plan(architectures=architectures(config), settings=chosen_settings(config), run=run_options(config))
+    plan = Plan(architectures=architectures(config), settings=chosen_settings(config), run=run_options(config))
+    for setting in plan.settings.values():
+        _usage("--mad-preset", setting.normalized, 0.0)  # is there room between guessing and the oracle?
+    return plan
 
 
 def put_invocation_dir_on_path(config: pytest.Config) -> None:
@@ -52,7 +55,7 @@ def architectures(config: pytest.Config) -> tuple[Architecture, ...]:
         for name, make in kinds
         for text in config.getoption(name) or ()
     ]
-    _usage("--mad-arch", check_unique, found)
+    _usage("--mad-arch, --mad-layers, --mad-mixer", check_unique, found)
     return tuple(found)
 
 
@@ -71,6 +74,8 @@ def chosen_settings(
     wanted = tasks if tasks is not None else options.value(config, "mad_tasks")
     if wanted is not None:
         chosen = _usage("--mad-tasks" if tasks is None else "tasks= of the mad marker", select, chosen, wanted)
+    if options.value(config, "mad_data") is not None:
+        chosen = {name: as_published(setting) for name, setting in chosen.items()}
     if threshold is not None:
         chosen = _usage("threshold= of the mad marker", with_threshold, chosen, None, threshold)
     return chosen

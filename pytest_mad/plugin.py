@@ -6,6 +6,7 @@ and pytest only. What needs torch or NumPy is imported when the suite, or a test
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,7 +72,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call":
+    if report.when == "call" or report.skipped:  # mad_result skips at set-up
         item.config.stash[SESSION].attach(item, report)
     return report
 
@@ -89,9 +90,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     session.config.stash[SESSION].write_files(session)
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    if not options.is_active(config):
+    # xdist asks before pytest_configure, so there is no session yet.
+    if not options.is_active(config) or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     from .sharding import cores
 

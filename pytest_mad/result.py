@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .gate.judge import Outcome
+
+
+def round_down(score: float) -> float:
+    """To three digits, so that a score just below a threshold does not read as if it reached it."""
+    return math.floor(score * 1000) / 1000 if math.isfinite(score) else score
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from . import options
 
 if TYPE_CHECKING:
     from .architecture import Architecture
-    from .executors.inline import Outcome
+    from .executors.inline import Measured
     from .grid import Setting
     from .plan import Plan
     from .result import Result
@@ -34,7 +34,7 @@ class Session:
         self.is_active = options.is_active(config)
         self.prefixes: list[str] = []
         self.records: list[dict[str, Any]] = []
-        self._measured: dict[tuple[int, Setting], tuple[Any, Outcome]] = {}
+        self._measured: dict[tuple[int, Setting], tuple[Any, Measured]] = {}
 
     # -- before the run -----------------------------------------------------------------------------------------------
 
@@ -42,6 +42,7 @@ class Session:
         """Find every usage error now, before anything is trained."""
         self._check_report_path()
         if not self.is_active:
+            self._check_other_options()
             return
         from .plan import check_selection, make_plan
         from .suite import PLAN, item_ids, suite_arguments
@@ -50,6 +51,15 @@ class Session:
         self.config.stash[PLAN] = plan
         self.prefixes = suite_arguments(self.config)
         check_selection(item_ids(plan), self.prefixes)
+
+    def _check_other_options(self) -> None:
+        """Options for tests with a mad fixture are checked now too, rather than when such a test is collected."""
+        given = [o for o in options.OPTIONS if o.ini and self.config.getoption(o.name) is not None]
+        if given:
+            from .plan import chosen_settings, run_options
+
+            chosen_settings(self.config)
+            run_options(self.config)
 
     def _check_report_path(self) -> None:
         path = self.json_path()
@@ -105,7 +115,7 @@ class Session:
         """Those of the command line, none without its options."""
         return self._plan().architectures if self.is_active else ()
 
-    def measure(self, model: Any, architecture: Architecture, setting: Setting, progress: Any) -> Outcome:
+    def measure(self, model: Any, architecture: Architecture, setting: Setting, progress: Any) -> Measured:
         """Train a test's model on a setting, once per process for the same ``mad_model`` object."""
         from .executors.inline import run_and_judge
         from .plan import run_options

@@ -32,7 +32,7 @@ class RunOptions:
     data_dir: Path | None = None
 
 
-class Outcome(NamedTuple):
+class Measured(NamedTuple):
     """A result and, where the user's code raised, its traceback."""
 
     result: Result
@@ -84,26 +84,29 @@ def run_setting(
 
 def run_and_judge(
     architecture: Architecture, setting: Setting, options: RunOptions, progress: Progress | None = None
-) -> Outcome:
+) -> Measured:
     """As :func:`run_setting`, with every error turned into a verdict for this one setting."""
     from pytest_mad.adapters import ModelError, NoBottleneckError
     from pytest_mad.training.published import PublishedDataError
     from pytest_mad.training.sweep import NotCausalError
     from pytest_mad.training.trial import TrialError
 
+    started = time.monotonic()
     try:
-        return Outcome(run_setting(architecture, setting, options, progress))
+        return Measured(run_setting(architecture, setting, options, progress))
     except NoBottleneckError as reason:
-        return Outcome(_result(architecture, setting, Verdict("skipped", str(reason))))
+        verdict, shown = Verdict("skipped", str(reason)), ""
     except NotCausalError as leak:
-        return Outcome(_result(architecture, setting, Verdict("fail", str(leak))))
+        verdict, shown = Verdict("fail", str(leak)), ""
     except (TrialError, PublishedDataError) as error:
-        return Outcome(_result(architecture, setting, Verdict("error", str(error))))
+        verdict, shown = Verdict("error", str(error)), ""
     except ModelError as error:
-        return Outcome(_result(architecture, setting, Verdict("error", str(error))), user_traceback(error.__cause__))
+        verdict, shown = Verdict("error", str(error)), user_traceback(error.__cause__)
     except Exception as error:
-        verdict = Verdict("error", _what_happened(error))
-        return Outcome(_result(architecture, setting, verdict), user_traceback(error))
+        verdict, shown = Verdict("error", _what_happened(error)), user_traceback(error)
+    seconds = round(time.monotonic() - started, 3)
+    device = choose_device(options.device).type
+    return Measured(_result(architecture, setting, verdict, seconds=seconds, device=device), shown)
 
 
 def _what_happened(error: Exception) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
+
+from pytest_mad.result import round_down
 
 Outcome = Literal["pass", "fail", "regress", "inconclusive", "error", "skipped"]
 
@@ -14,11 +15,6 @@ class Verdict(NamedTuple):
 
     outcome: Outcome
     detail: str = ""
-
-
-def round_down(score: float) -> float:
-    """To three digits, so that a score just below a threshold does not read as if it reached it."""
-    return math.floor(score * 1000) / 1000 if math.isfinite(score) else score
 
 
 def judge_threshold(normalised: Sequence[float], threshold: float | None) -> Verdict:

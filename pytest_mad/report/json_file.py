@@ -46,15 +46,21 @@ def environment(devices: list[str]) -> dict[str, Any]:
 
 
 def scores(records: Iterable[dict[str, Any]]) -> tuple[dict[str, float], float | None, float | None]:
-    """Task scores, MAD score and its normalised twin: means over settings, then over tasks. Errors do not count."""
+    """Task scores, MAD score and its normalised twin: means over settings, then over tasks.
+
+    There is no MAD score when a setting that was not skipped has none: leaving out what failed would raise the mean.
+    """
     raw, normalized = defaultdict(list), defaultdict(list)
+    is_complete = True
     for record in records:
         if record["accuracy"] is not None:
             raw[record["task"]].append(record["accuracy"])
             normalized[record["task"]].append(record["normalized"])
+        elif record["verdict"] != "skipped":
+            is_complete = False
     task_scores = {task: mean(values) for task, values in raw.items()}
-    if not task_scores:
-        return {}, None, None
+    if not task_scores or not is_complete:
+        return task_scores, None, None
     return task_scores, mean(task_scores.values()), mean(map(mean, normalized.values()))
 
 

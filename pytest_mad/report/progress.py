@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pytest_mad.result import round_down
+
 
 @contextlib.contextmanager
 def live_progress(config: Any, label: str) -> Iterator[Callable[[int, int, float], None] | None]:
@@ -44,7 +46,7 @@ def _show_behind_cursor(config: Any, text: str) -> None:
 
 def finished_line(record: dict[str, Any]) -> str:
     """One line about a finished setting."""
-    score = "" if record["normalized"] is None else f"  {record['normalized']:.3f}"
+    score = "" if record["normalized"] is None else f"  {round_down(record['normalized']):.3f}"
     steps = "".join(f"  {t['stopped']} at step {t['steps']}" for t in record["trials"][-1:])
     item = f"mad::{record['architecture']}::{record['setting']}"
     return f"{item}  {record['verdict'].upper()}{score}{steps}  {record['seconds']:.1f} s"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
+from pytest_mad.result import round_down
+
 from .json_file import scores
 
 Colour = Literal["green", "red", "yellow"]
@@ -41,6 +43,8 @@ def _table(architecture: str, records: list[dict[str, Any]]) -> Iterator[Line]:
     if mad_score is not None:
         tasks = f"mean over {len(task_scores)} task{'s' if len(task_scores) > 1 else ''}"
         yield Line(f"  MAD score {mad_score:.3f}, normalised {normalized:.3f} ({tasks})", bold=True)
+    elif task_scores:
+        yield Line("  no MAD score: not every setting has a score", bold=True)
 
 
 def _name(record: dict[str, Any]) -> str:
@@ -52,9 +56,13 @@ def _name(record: dict[str, Any]) -> str:
 def _cells(record: dict[str, Any]) -> str:
     steps = sum(t["steps"] for t in record["trials"])
     return (
-        f"{record['verdict']:7} {_number(record['normalized'], 5)} {_number(record['threshold'], 6, 2)} "
+        f"{record['verdict']:7} {_score(record['normalized'])} {_number(record['threshold'], 6, 2)} "
         f"{_number(record['accuracy'], 8)} {_number(record['trivial'], 7)} {steps or '-':>5} {record['seconds']:7.1f}"
     )
+
+
+def _score(value: float | None) -> str:
+    return _number(None if value is None else round_down(value), 5)
 
 
 def _number(value: float | None, width: int, digits: int = 3) -> str:

@@ -45,8 +45,9 @@ def simulate_level(task: Task[Any], params: TaskParams, which: Literal["oracle",
     """Let the scripted player answer 2,000 test sequences; rounded to four digits."""
     rng = generator("level", task.name, task.version)
     batch = task.generate(params, _SEQUENCES, rng, "test")
+    train = task.generate(params, min(params.num_train_examples, _SEQUENCES), rng, "train")
     player = getattr(task.players(params), which)
-    return round(accuracy(player(batch, batch.inputs), batch.targets), 4)
+    return round(accuracy(player(train, batch.inputs), batch.targets), 4)
 
 
 @cache

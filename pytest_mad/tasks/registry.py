@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from pytest_mad.errors import suggestion
+from pytest_mad.errors import first_line, suggestion
 
 from .base import Task
 
@@ -45,7 +46,16 @@ def _load_own() -> None:
 def _load_all() -> None:
     _load_own()
     for entry_point in entry_points(group="pytest_mad.tasks"):
+        _load_entry_point(entry_point)
+
+
+def _load_entry_point(entry_point: EntryPoint) -> None:
+    """Another package's tasks; what is wrong with them must not end every run."""
+    try:
         entry_point.load()
+    except Exception as error:
+        message = f"tasks of entry point {entry_point.name!r} left out: {type(error).__name__}: {first_line(error)}"
+        warnings.warn(message, stacklevel=2)
 
 
 def task_names() -> list[str]:

@@ -30,7 +30,8 @@ class Recipe:
     A trial ends *solved* when its validation accuracy, normalised, reaches ``solved_at``; *hopeless* when after the
     share ``hopeless_after`` of its steps it has never exceeded ``hopeless_below``; otherwise when its *budget* of
     ``steps`` (or ``epochs``) is used up. A sweep tries ``points`` in their order; with ``race`` it ends as soon as
-    the requirement is met. The best point is chosen on validation data, or on test data as MAD-Lab does (``compat``).
+    the requirement is met, on validation and on test data. The best point is chosen on validation data, or on test
+    data as MAD-Lab does (``compat``).
     """
 
     points: tuple[Point, ...]

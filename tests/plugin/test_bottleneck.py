@@ -34,6 +34,7 @@ def compress(project):
     [
         ("own", 8 * 16 + (4 * 16 + 1) * 4 * 8),  # its own autoencoder, as it is
         ("language_model", TINY + decoder(16)),  # the input of its head
+        ("looks_ahead", TINY + decoder(16)),  # the same for every task, so no autoencoder, whatever it sees
         ("Encoder", TINY + 16 * 12 + 12 + decoder(12)),  # what encode() gives
         ("EncoderOfPositions", TINY + 16 * 12 + 12 + decoder(12)),
         ("HiddenStates", 8 * 16 + 16 * 20 + 20 + 20 * 8 + decoder(20)),  # the last hidden state

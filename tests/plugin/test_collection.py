@@ -186,6 +186,29 @@ def test_workers_select_as_one_process_does(mixed):
     assert set(last_failed) == failed | set(stepwise)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["-k", "recall", ".", "mad"], {RECALL, OTHER}),
+        (["--deselect", "mad::models::memorization"], {RECALL}),
+        (["mad::models::memorization"], {MEMORIZATION, LARGER}),
+    ],
+    ids=["-k", "--deselect", "prefix"],
+)
+def test_workers_run_what_one_process_selects(mixed, arguments, expected):
+    """The same items, whoever selects them."""
+    result = mixed.run("-n", "2", "--mad-arch=models=models:broken", *arguments)
+    assert set(mixed.outcomes(result)) == expected
+
+
+def test_workers_stop_at_the_first_failure(mixed):
+    """``-x`` ends the run before every item had its turn."""
+    result = mixed.run("-n", "2", "-x", *[f"--mad-arch=m{i}=models:broken" for i in range(4)])
+    outcomes = mixed.outcomes(result)
+    assert result.ret != 0
+    assert 0 < len(outcomes) < 4 * len(SUITE)
+
+
 @pytest.mark.parametrize("suite", [True, False])
 def test_auto_means_a_worker_per_core_for_the_suite(project, suite):
     """``-n auto`` works with the suite, where it follows the cores this process may use, and without it."""

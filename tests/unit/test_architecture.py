@@ -251,7 +251,7 @@ def tiny_transformer(vocab_size):
         (OnlyVocabulary, "OnlyVocabulary"),
         (Callable(), "Callable"),
         (lambda: 0, "_lambda_"),
-        (functools.partial(tiny_transformer, 5), "partial"),
+        (functools.partial(tiny_transformer, 5), "tiny_transformer"),
     ],
 )
 def test_a_factory_given_in_python_is_named_after_itself(factory, name):

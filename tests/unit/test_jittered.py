@@ -25,13 +25,13 @@ def model_of_all_kinds():
     return model
 
 
-def test_jittered_moves_every_float_parameter_by_a_tenth_and_zeros_by_a_tenth_of_one():
-    """Every entry of them; integers and buffers stay."""
+def test_jittered_moves_every_trained_parameter_by_a_tenth_and_zeros_by_a_tenth_of_one():
+    """Every entry of them; integers, buffers and frozen parameters stay: those may be masks."""
     model = model_of_all_kinds()
     moved = jittered(model, 0)
     for name, before in model.named_parameters():
         after = moved.get_parameter(name)
-        if name == "numbers":
+        if not before.requires_grad:
             assert torch.equal(after, before)
             continue
         assert (after != before).float().mean() > 0.8, name  # in half precision a small draw may vanish
@@ -78,3 +78,23 @@ def test_a_leak_behind_a_projection_of_zeros_shows_only_when_jittered():
     model = Closed()
     assert find_leak(model, VOCAB, 16, torch.device("cpu")) is None
     assert find_leak(jittered(model, 0), VOCAB, 16, torch.device("cpu"))
+
+
+class FrozenMask(nn.Module):
+    """Causal through a mask that is a parameter without a gradient, as some models keep it."""
+
+    def __init__(self, length):
+        super().__init__()
+        self.embed = nn.Embedding(VOCAB, VOCAB)
+        self.mask = nn.Parameter(torch.tril(torch.ones(length, length)), requires_grad=False)
+
+    def forward(self, tokens_BT):
+        return self.mask[: tokens_BT.shape[1], : tokens_BT.shape[1]] @ self.embed(tokens_BT)
+
+
+def test_a_frozen_mask_is_not_jittered_into_a_leak():
+    """Training cannot move it either."""
+    model = FrozenMask(8)
+    assert find_leak(jittered(model, 0), VOCAB, 8, torch.device("cpu")) is None
+    model.mask.requires_grad_(True)
+    assert find_leak(jittered(model, 0), VOCAB, 8, torch.device("cpu")) is not None

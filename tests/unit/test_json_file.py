@@ -45,7 +45,7 @@ RECORDS = [
     record("memorization[baseline]", 1.0, 1.0, parameters=1000),
     record("memorization[vocab_size=32]", 0.5, 0.2, parameters=2000),
     record("compression[baseline]", 0.25, 0.1, parameters=500, state_size=64),
-    unfinished("selective-copying[baseline]"),
+    unfinished("selective-copying[baseline]") | {"verdict": "skipped"},
 ]
 
 
@@ -57,9 +57,12 @@ def test_the_mad_score_is_the_mean_of_the_means_of_each_task():
     assert normalized == pytest.approx(0.35)
 
 
-def test_settings_without_a_score_do_not_count():
-    """Neither as zero nor as a task."""
+def test_without_the_score_of_a_setting_there_is_no_mad_score():
+    """Leaving out what failed would raise the mean; only a skipped setting does not count."""
     assert scores(RECORDS[:3]) == scores(RECORDS)
+    for verdict in ("error", "fail"):
+        broken = unfinished("fuzzy-in-context-recall[baseline]", verdict=verdict)
+        assert scores([*RECORDS, broken]) == (scores(RECORDS)[0], None, None)
     assert scores([unfinished("memorization[baseline]")]) == ({}, None, None)
     assert scores([]) == ({}, None, None)
 
