@@ -24,6 +24,8 @@ class Option:
     switch: bool = False
     #: may be set in the ini file, under the same name with underscores
     ini: bool = False
+    #: several names in one text; in an ini file they may also be a list
+    names: bool = False
     #: a path: documented with ``=`` only, because pytest takes a second word for a test path
     path: bool = False
 
@@ -105,7 +107,7 @@ OPTIONS = (
         path=True,
         help="Settings, thresholds and recipe: smoke, paper or a TOML file. Default: smoke.",
     ),
-    Option(flag="--mad-tasks", metavar="A,B", parse=_names, ini=True, help="Only these tasks."),
+    Option(flag="--mad-tasks", metavar="A,B", parse=_names, ini=True, names=True, help="Only these tasks."),
     Option(
         flag="--mad-threshold",
         metavar="[TASK[SETTING]=]X",
@@ -167,7 +169,7 @@ def register(parser: pytest.Parser) -> None:
             action = "append" if option.repeatable else "store"
             group.addoption(option.flag, action=action, metavar=option.metavar, default=None, help=option.help)
         if option.ini:
-            kind = "linelist" if option.repeatable else "string"
+            kind = "linelist" if option.repeatable else "args" if option.names else "string"
             parser.addini(option.name, f"{option.flag}: {option.help}", type=kind, default=None)  # type: ignore[arg-type]
     parser.addini("mad_junit", "Write mad.* properties into JUnit reports.", type="bool", default=True)
 
@@ -195,6 +197,10 @@ def value(config: pytest.Config, name: str) -> Any:
 def _from_ini(config: pytest.Config, option: Option) -> Any:
     """The ini twin's text; a path is relative to the ini file, as pytest's own are."""
     given = config.getini(option.name) or None
+    if option.names and given is not None:
+        given = ",".join(part.strip(",") for part in given)
+    if isinstance(given, str):
+        given = given.strip("\"'")  # TOML wants quotes, an ini file keeps them
     is_path = option.parse is Path or str(given).endswith(".toml")  # mad_preset may also be a name
     if given is not None and is_path and config.inipath is not None:
         return str(config.inipath.parent / given)

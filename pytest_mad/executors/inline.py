@@ -17,7 +17,7 @@ from pytest_mad.result import Result
 if TYPE_CHECKING:
     import torch
 
-    from pytest_mad.training.trial import Progress
+    from pytest_mad.training.trial import Progress, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,8 @@ def run_setting(
     scores = [setting.normalized(sweep.accuracies().accuracy) for sweep in sweeps]
     worst = sweeps[scores.index(min(scores))]
     verdict = judge_threshold(scores, setting.threshold)
+    if verdict.outcome == "fail":
+        verdict = verdict._replace(detail=f"{verdict.detail}, {_ending(worst.best)}")
     return _result(
         architecture,
         setting,
@@ -107,6 +109,12 @@ def run_and_judge(
     seconds = round(time.monotonic() - started, 3)
     device = choose_device(options.device).type
     return Measured(_result(architecture, setting, verdict, seconds=seconds, device=device), shown)
+
+
+def _ending(trial: Trial) -> str:
+    """How a trial that did not reach its threshold ended."""
+    how = "given up as hopeless" if trial.stopped == "hopeless" else "trained to the end"
+    return f"{how} ({trial.steps} steps, lr {trial.point.lr:g})"
 
 
 def _what_happened(error: Exception) -> str:

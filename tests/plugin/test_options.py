@@ -199,3 +199,18 @@ def test_a_timed_out_sweep_keeps_other_settings_going(project):
     project.run("--mad-arch=sleepy:make_model", "--mad-timeout=0.9", "--mad-json=out.json", "-k", "memorization")
     found = project.results()["architectures"]["sleepy"]["settings"]
     assert {name: s["verdict"] for name, s in found.items()} == {MEMORIZATION: "error", LARGER: "pass"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pyproject.toml", '[tool.pytest.ini_options]\nmad_tasks = ["memorization", "in-context-recall"]\n'),
+        ("pyproject.toml", '[tool.pytest.ini_options]\nmad_tasks = "memorization,in-context-recall"\n'),
+        ("pytest.ini", '[pytest]\nmad_tasks = "memorization,in-context-recall"\n'),
+    ],
+    ids=["TOML list", "TOML text", "ini file with quotes"],
+)
+def test_ini_values_may_be_written_as_their_format_likes(project, name, text):
+    """A list where names are listed, and quotes that an ini file keeps."""
+    (project.path / name).write_text(text)
+    assert len(project.collected()) == 3

@@ -64,7 +64,7 @@ def test_a_failed_item_is_shown_with_one_line_and_no_traceback(project):
     """Which architecture, which setting, the score, what was needed, and the levels around it."""
     result = project.models("mad::models::in-context-recall")
     text = result.stdout.str()
-    line = r"models, in-context-recall\[baseline\]: fail: normalised score -0.\d+ is below 1 \(accuracy 0\.\d+; trivial 0\.\d+, oracle 1\.000\)"
+    line = r"models, in-context-recall\[baseline\]: fail: normalised score -0.\d+ is below 1, trained to the end \(\d+ steps, lr [\d.e-]+\) \(accuracy 0\.\d+; trivial 0\.\d+, oracle 1\.000\)"
     result.stdout.re_match_lines([r"_+ mad::models::in-context-recall\[baseline\] _+", line])
     assert "Traceback" not in text and "VerdictError" not in text and "Error" not in text
 
