@@ -53,7 +53,10 @@ class Session:
         check_selection(item_ids(plan), self.prefixes)
 
     def _check_other_options(self) -> None:
-        """Options for tests with a mad fixture are checked now too, rather than when such a test is collected."""
+        """What is wrong without an architecture, before a test with a mad fixture is collected."""
+        for argument in self.config.args:
+            if argument.startswith("mad::") or (argument == "mad" and not Path(argument).exists()):
+                raise pytest.UsageError(f"{argument} is the MAD suite, which needs --mad-arch=module:factory")
         given = [o for o in options.OPTIONS if o.ini and self.config.getoption(o.name) is not None]
         if given:
             from .plan import chosen_settings, run_options

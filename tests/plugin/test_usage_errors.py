@@ -165,3 +165,11 @@ def test_usage_errors_are_the_same_with_workers_and_with_mad_list(usage_error):
     """No worker is started for them."""
     assert "did you mean 'memorization'?" in usage_error("--mad-arch=models:plain", "-n", "2", "--mad-tasks=memory")[0]
     assert "did you mean 'memorization'?" in usage_error("--mad-list", "--mad-tasks=memory")[0]
+
+
+@pytest.mark.parametrize("argument", ["mad", "mad::models"])
+def test_the_suite_without_an_architecture_says_what_is_missing(project, argument):
+    """Rather than that there is no such file."""
+    result = project.run(argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {argument} is the MAD suite, which needs --mad-arch=module:factory"])
