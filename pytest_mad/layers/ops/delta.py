@@ -1,0 +1,118 @@
+"""The delta rule and its general form: a state whose old answer to a key is taken out before the new one is put in.
+
+The core of DeltaNet, Gated DeltaNet, KDA and RWKV-7.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pytest_mad.layers.ops.chunks import carry, decayed_scores, join, split
+from pytest_mad.layers.ops.operator import Operator
+
+CHUNK = 32
+CHUNK_OF_CHANNELS = 16
+
+
+def recurrent_delta_rule(
+    q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, beta_BTH: Tensor, g_BTHK: Tensor | None, S_BHKV: Tensor
+) -> tuple[Tensor, Tensor]:
+    """``S' = diag(exp g_t) S_{t-1}``, ``S_t = S' + beta_t k_t^T (v_t - k_t S')`` and ``o_t = q_t S_t``.
+
+    Source: Yang et al., DeltaNet, arXiv 2406.06484, eq. 3; with decay: Gated DeltaNet, arXiv 2412.06464, eq. 10; with
+    decay per channel: Kimi Linear, arXiv 2510.26692, eq. 1.
+
+    Args:
+        q_BTHK, k_BTHK, v_BTHV: queries, keys and values; q comes scaled, k with norm 1.
+        beta_BTH: how much of the old answer is replaced; stable from 0 to 2.
+        g_BTHK: log decay, at most 0, per channel; ``(B, T, H, 1)`` for one per head, None for none.
+        S_BHKV: the state before the first token.
+
+    Returns:
+        o_BTHV, and the state behind the last token.
+    """
+    outputs = []
+    for t in range(q_BTHK.shape[1]):
+        q_BH1K, k_BH1K, v_BH1V = (x[:, t, :, None] for x in (q_BTHK, k_BTHK, v_BTHV))
+        beta_BH11 = beta_BTH[:, t, :, None, None]
+        S_BHKV = S_BHKV if g_BTHK is None else g_BTHK[:, t, ..., None].exp() * S_BHKV
+        S_BHKV = S_BHKV + beta_BH11 * k_BH1K.mT @ (v_BH1V - k_BH1K @ S_BHKV)
+        outputs.append((q_BH1K @ S_BHKV).squeeze(-2))
+    return torch.stack(outputs, 1), S_BHKV
+
+
+def chunked_delta_rule(
+    q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, beta_BTH: Tensor, g_BTHK: Tensor | None, S_BHKV: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`recurrent_delta_rule` in parallel, as the case of `chunked_dplr` in which b is the key that is written."""
+    g_BTHK = torch.zeros_like(q_BTHK[..., :1]) if g_BTHK is None else g_BTHK
+    written_BTHK = beta_BTH[..., None] * k_BTHK
+    return chunked_dplr(q_BTHK, written_BTHK, v_BTHV, -k_BTHK * g_BTHK.exp(), None, g_BTHK, S_BHKV)
+
+
+def recurrent_dplr(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    a_BTHK: Tensor,
+    b_BTHK: Tensor | None,
+    g_BTHK: Tensor,
+    S_BHKV: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """``S_t = (diag(exp g_t) + b_t^T a_t) S_{t-1} + k_t^T v_t`` and ``o_t = q_t S_t``: diagonal plus low rank.
+
+    Source: Peng et al., RWKV-7, arXiv 2503.14456, eq. 16. Arguments as in `recurrent_delta_rule`; b is k if None.
+    """
+    b_BTHK = k_BTHK if b_BTHK is None else b_BTHK
+    outputs = []
+    for t in range(q_BTHK.shape[1]):
+        q, k, v, a, b = (x[:, t, :, None] for x in (q_BTHK, k_BTHK, v_BTHV, a_BTHK, b_BTHK))
+        S_BHKV = g_BTHK[:, t, ..., None].exp() * S_BHKV + b.mT @ (a @ S_BHKV) + k.mT @ v
+        outputs.append((q @ S_BHKV).squeeze(-2))
+    return torch.stack(outputs, 1), S_BHKV
+
+
+def chunked_dplr(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    a_BTHK: Tensor,
+    b_BTHK: Tensor | None,
+    g_BTHK: Tensor,
+    S_BHKV: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`recurrent_dplr` in parallel.
+
+    Let ``u_t = a_t S_{t-1}``, what the state answers. Inside a chunk it depends on the chunk's earlier answers, and on
+    the state before the chunk: ``u = A_ab u + A_ak v + a' S``, A strictly lower triangular. So ``u = U + W S`` with
+    ``[U, W] = (1 - A_ab)^-1 [A_ak v, a']``, and the chunk maps the state by a matrix (section 3.2 of arXiv 2406.06484).
+    """
+    length = q_BTHK.shape[1]
+    size = min(length, CHUNK) if g_BTHK.shape[-1] == 1 else CHUNK_OF_CHANNELS
+    q, k, v, a, g = (split(x, size) for x in (q_BTHK, k_BTHK, v_BTHV, a_BTHK, g_BTHK))
+    until = g.cumsum(-2)
+    end = until[..., -1:, :]
+    a_start = a * (until - g).exp()
+
+    qk, ak = decayed_scores(q, k, until, until), decayed_scores(a, k, until - g, until, diagonal=-1)
+    k_end = (k * (end - until).exp()).mT
+    if b_BTHK is None:
+        qb, ab, b_end = qk, ak, k_end
+    else:
+        b = split(b_BTHK, size)
+        qb, ab = decayed_scores(q, b, until, until), decayed_scores(a, b, until - g, until, diagonal=-1)
+        b_end = (b * (end - until).exp()).mT
+
+    one = torch.eye(size, dtype=q.dtype, device=q.device)
+    solved = torch.linalg.solve_triangular(one - ab, torch.cat([ak @ v, a_start], -1), upper=False, unitriangular=True)
+    U, W = solved.split([v.shape[-1], a.shape[-1]], -1)
+
+    kept = b_end @ W + torch.diag_embed(end.exp().expand_as(a[..., :1, :]).squeeze(-2))
+    before, S_BHKV = carry(kept, k_end @ v + b_end @ U, S_BHKV)
+    o = qk @ v + qb @ U + (q * until.exp() + qb @ W) @ before
+    return join(o, length), S_BHKV
+
+
+delta_rule = Operator(name="delta_rule", recurrent=recurrent_delta_rule, reference=chunked_delta_rule)
+dplr = Operator(name="dplr", recurrent=recurrent_dplr, reference=chunked_dplr)
