@@ -9,7 +9,7 @@ from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.norms import RMSNorm
 from pytest_mad.layers.ops.gla import gla
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, projection
+from pytest_mad.layers.projection import count_heads, projection, split_heads
 from pytest_mad.layers.registry import register_layer
 
 GAIN = 2**-2.5
@@ -69,9 +69,7 @@ class GatedLinearAttention(Mixer):
         return {"S": self._zeros(batch, self.num_heads, self.key_head_dim, self.value_head_dim)}
 
     def _mix(self, x_BTD: Tensor, state: State, backend: Backend) -> tuple[Tensor, State]:
-        q, k, v, decay = (
-            part(x_BTD).unflatten(-1, (self.num_heads, -1)) for part in (self.q, self.k, self.v, self.decay)
-        )
+        q, k, v, decay = (split_heads(part(x_BTD), self.num_heads) for part in (self.q, self.k, self.v, self.decay))
         g_BTHK = F.logsigmoid(decay) / self.gate_normalizer
         o_BTHV, S_BHKV = gla(q * self.key_head_dim**-0.5, k, v, g_BTHK, None, state["S"], backend=backend)
         y_BTD = self.out(self.norm(o_BTHV).flatten(2) * F.silu(self.gate(x_BTD)))

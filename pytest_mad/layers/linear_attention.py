@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from pytest_mad.layers.feature_maps import FeatureMap, build_feature_map
-from pytest_mad.layers.projection import count_heads, projection
+from pytest_mad.layers.mixer import Mixer, State
+from pytest_mad.layers.ops.gla import gla
+from pytest_mad.layers.ops.operator import Backend, check_backend
+from pytest_mad.layers.projection import count_heads, projection, split_heads
 from pytest_mad.layers.registry import register_layer
 
 SUM_EPS = 1e-4
@@ -13,11 +17,10 @@ SUM_EPS = 1e-4
 
 @register_layer("linear-attention", num_heads=1)
 @register_layer("mh-linear-attention", head_dim=8)
-class LinearAttention(nn.Module):
+class LinearAttention(Mixer):
     """Causal, normalised: ``y_i = sum_{j<=i} (phi(q_i) . phi(k_j)) v_j / (sum_{j<=i} phi(q_i) . phi(k_j) + eps)``.
 
-    Source: Katharopoulos et al., arXiv 2006.16236, eq. 9; configured as in MAD (arXiv 2403.17844), no biases. It is
-    computed through the T x T matrix, which at MAD's lengths is faster than the recurrence.
+    Source: Katharopoulos et al., arXiv 2006.16236, eq. 9; configured as in MAD (arXiv 2403.17844), no biases.
 
     Args:
         dim: width D.
@@ -29,6 +32,7 @@ class LinearAttention(nn.Module):
         norm_q, norm_k: divide phi(q), phi(k) by its sum (plus 1e-4).
         eps: keeps the normaliser from zero.
         compat: MAD-Lab's form of the feature map where it differs.
+        backend: "auto", "reference" or "kernel".
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class LinearAttention(nn.Module):
         norm_k: bool = False,
         eps: float = 1e-12,
         compat: bool = False,
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         self.num_heads = count_heads(dim, num_heads, head_dim)
@@ -55,26 +60,26 @@ class LinearAttention(nn.Module):
         self.v = projection(dim, value_dim)
         self.out = projection(value_dim, dim)
         key_head_dim = key_dim // count_heads(key_dim, self.num_heads, None)
-        count_heads(value_dim, self.num_heads, None)
+        self.value_head_dim = value_dim // count_heads(value_dim, self.num_heads, None)
         self.map_q = build_feature_map(feature_map, key_head_dim, compat)
         self.map_k = self.map_q if tie_feature_maps else build_feature_map(feature_map, key_head_dim, compat)
         self.norm_q, self.norm_k = norm_q, norm_k
         self.eps = eps
+        self.backend = check_backend(backend)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """``(B, T, D) -> (B, T, D)``."""
-        q_BHTF = self._features(self.q(x_BTD), self.map_q, self.norm_q)
-        k_BHTF = self._features(self.k(x_BTD), self.map_k, self.norm_k)
-        scores_BHTT = (q_BHTF @ k_BHTF.transpose(2, 3)).tril()
-        y_BHTV = scores_BHTT @ self._heads(self.v(x_BTD))
-        y_BHTV = y_BHTV / (scores_BHTT.sum(-1, keepdim=True) + self.eps)
-        y_BTD: Tensor = self.out(y_BHTV.transpose(1, 2).flatten(2))
-        return y_BTD
+    def init_state(self, batch: int) -> State:
+        return {"S": self._zeros(batch, self.num_heads, self.map_k.feature_dim, self.value_head_dim + 1)}
 
-    def _heads(self, x_BTC: Tensor) -> Tensor:
-        batch, length, _ = x_BTC.shape
-        return x_BTC.view(batch, length, self.num_heads, -1).transpose(1, 2)
+    def _mix(self, x_BTD: Tensor, state: State, backend: Backend) -> tuple[Tensor, State]:
+        q_BTHF = self._features(self.q(x_BTD), self.map_q, self.norm_q)
+        k_BTHF = self._features(self.k(x_BTD), self.map_k, self.norm_k)
+        v_BTHV = split_heads(self.v(x_BTD), self.num_heads)
+        # the normaliser is what one more value, always 1, adds up to
+        v_BTHV = torch.cat([v_BTHV, torch.ones_like(v_BTHV[..., :1])], -1)
+        o_BTHV, S_BHFV = gla(q_BTHF, k_BTHF, v_BTHV, None, None, state["S"], backend=backend)
+        y_BTHV, norm_BTH1 = o_BTHV.split([self.value_head_dim, 1], -1)
+        return self.out((y_BTHV / (norm_BTH1 + self.eps)).flatten(2)), {"S": S_BHFV}
 
     def _features(self, x_BTC: Tensor, feature_map: FeatureMap, norm: bool) -> Tensor:
-        phi_BHTF: Tensor = feature_map(self._heads(x_BTC))
-        return phi_BHTF / (phi_BHTF.sum(-1, keepdim=True) + SUM_EPS) if norm else phi_BHTF
+        phi_BTHF: Tensor = feature_map(split_heads(x_BTC, self.num_heads))
+        return phi_BTHF / (phi_BTHF.sum(-1, keepdim=True) + SUM_EPS) if norm else phi_BTHF

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pytest_mad.layers.mixer import Mixer, State
+from pytest_mad.layers.ops.operator import Backend
 from pytest_mad.layers.projection import projection
 from pytest_mad.layers.registry import register_layer
 
 
 @register_layer("mlp")
-class MLP(nn.Module):
+class MLP(Mixer):
     """``y = W2 gelu(W1 x)`` with the tanh form of gelu.
 
     Source: Vaswani et al., arXiv 1706.03762, eq. 2, with the activation of Hendrycks and Gimpel, arXiv 1606.08415.
@@ -32,15 +34,13 @@ class MLP(nn.Module):
         self.down = projection(dim_inner, dim, bias)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """``(B, T, D) -> (B, T, D)``."""
+    def _mix(self, x_BTD: Tensor, state: State, backend: Backend) -> tuple[Tensor, State]:
         inner_BTI = F.gelu(self.up(x_BTD), approximate="tanh")
-        y_BTD: Tensor = self.dropout(self.down(self.dropout(inner_BTI)))
-        return y_BTD
+        return self.dropout(self.down(self.dropout(inner_BTI))), state
 
 
 @register_layer("swiglu")
-class SwiGLU(nn.Module):
+class SwiGLU(Mixer):
     """``y = W3 (silu(W1 x) (.) W2 x)``.
 
     Source: Shazeer, arXiv 2002.05202, eq. 6. The inner width of two thirds of 4 dim, rounded up to a multiple of 16,
@@ -64,8 +64,6 @@ class SwiGLU(nn.Module):
         self.down = projection(dim_inner, dim, bias)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """``(B, T, D) -> (B, T, D)``."""
+    def _mix(self, x_BTD: Tensor, state: State, backend: Backend) -> tuple[Tensor, State]:
         inner_BTI = F.silu(self.gate(x_BTD)) * self.up(x_BTD)
-        y_BTD: Tensor = self.dropout(self.down(self.dropout(inner_BTI)))
-        return y_BTD
+        return self.dropout(self.down(self.dropout(inner_BTI))), state

@@ -6,12 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pytest_mad.layers.mixer import Mixer, State
+from pytest_mad.layers.ops.operator import Backend
 from pytest_mad.layers.projection import projection
 from pytest_mad.layers.registry import register_layer
 
 
 @register_layer("moe-mlp", dim_inner=16, num_experts=8, active_experts=2)
-class MoeMLP(nn.Module):
+class MoeMLP(Mixer):
     """``y = sum_e p_e z_e`` with ``z = W_d (W_1 x (.) gelu(W_2 x))``, p the softmax over the router's best scores.
 
     As in MAD-Lab, ``W_d`` reads the inner channels of all experts: the router weighs outputs, it saves no computation.
@@ -52,12 +54,10 @@ class MoeMLP(nn.Module):
         self.router = projection(dim, num_experts, bias=True)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """``(B, T, D) -> (B, T, D)``."""
+    def _mix(self, x_BTD: Tensor, state: State, backend: Backend) -> tuple[Tensor, State]:
         inner_BTI = self.dropout(self.up(x_BTD)) * self.dropout(F.gelu(self.gate(x_BTD), approximate="tanh"))
         z_BTDE = self.dropout(self.down(inner_BTI)).unflatten(2, (-1, self.num_experts))
-        y_BTD: Tensor = (z_BTDE @ self.route(x_BTD).unsqueeze(-1)).squeeze(-1)
-        return y_BTD
+        return (z_BTDE @ self.route(x_BTD).unsqueeze(-1)).squeeze(-1), state
 
     def route(self, x_BTD: Tensor) -> Tensor:
         """``(B, T, D) -> (B, T, E)``: the weight of each expert at each position."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class RMSNorm(nn.RMSNorm):
@@ -13,3 +13,7 @@ class RMSNorm(nn.RMSNorm):
 
     def __init__(self, dim: int, eps: float = 1e-5) -> None:
         super().__init__(dim, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., dim) -> (..., dim)``, computed in the gain's precision: autocast leaves this operation alone."""
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)

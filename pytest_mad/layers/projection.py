@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def projection(in_features: int, out_features: int, bias: bool = False) -> nn.Linear:
@@ -25,3 +25,9 @@ def count_heads(dim: int, num_heads: int | None, head_dim: int | None) -> int:
     if not divisor or divisor < 1 or dim % divisor:
         raise ValueError(f"dim {dim} is not divisible by {key} {divisor}")
     return divisor if head_dim is None else dim // divisor
+
+
+def split_heads(x_BTC: Tensor, num_heads: int) -> Tensor:
+    """``(B, T, C) -> (B, T, H, C / H)``."""
+    batch, length, _ = x_BTC.shape
+    return x_BTC.view(batch, length, num_heads, -1)

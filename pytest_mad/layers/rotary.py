@@ -37,15 +37,15 @@ class Rotary(nn.Module):
         self.register_buffer("cos_THR", cos_THR, persistent=False)
         self.register_buffer("sin_THR", sin_THR, persistent=False)
 
-    def forward(self, x_BTHK: Tensor) -> Tensor:
-        """``(B, T, H, K) -> (B, T, H, K)``."""
-        rotated = self._rotate(x_BTHK[..., : self.rotary_dim])
+    def forward(self, x_BTHK: Tensor, position: int = 0) -> Tensor:
+        """``(B, T, H, K) -> (B, T, H, K)``, the first of them at ``position``."""
+        rotated = self._rotate(x_BTHK[..., : self.rotary_dim], position)
         if self.rotary_dim == x_BTHK.shape[-1]:
             return rotated
         return torch.cat([rotated, x_BTHK[..., self.rotary_dim :]], -1)
 
-    def _rotate(self, x_BTHR: Tensor) -> Tensor:
-        length, dtype = x_BTHR.shape[1], x_BTHR.dtype
-        cos_THR, sin_THR = self.cos_THR[:length].to(dtype), self.sin_THR[:length].to(dtype)
+    def _rotate(self, x_BTHR: Tensor, position: int) -> Tensor:
+        here, dtype = slice(position, position + x_BTHR.shape[1]), x_BTHR.dtype
+        cos_THR, sin_THR = self.cos_THR[here].to(dtype), self.sin_THR[here].to(dtype)
         # rolling by half swaps the channels of every pair in one copy; the sign of the sine sits in the table
         return torch.addcmul(x_BTHR * cos_THR, x_BTHR.roll(self.rotary_dim // 2, -1), sin_THR)

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 EXPLICIT = 4  # chunks of this length compute every pair's decay
 
 
@@ -16,8 +15,9 @@ def split(x_BTHK: Tensor, size: int) -> Tensor:
     A zero is neutral everywhere: an empty key writes nothing, and a log decay of zero keeps all.
     """
     missing = -x_BTHK.shape[1] % size
-    padded = F.pad(x_BTHK, (0, 0, 0, 0, 0, missing)) if missing else x_BTHK
-    return padded.unflatten(1, (-1, size)).permute(0, 3, 1, 2, 4)
+    x_BTHK = F.pad(x_BTHK, (0, 0, 0, 0, 0, missing)) if missing else x_BTHK
+    batch, length, heads, width = x_BTHK.shape
+    return x_BTHK.reshape(batch, length // size, size, heads, width).permute(0, 3, 1, 2, 4)
 
 
 def join(x_BHNCV: Tensor, length: int) -> Tensor:
@@ -44,7 +44,7 @@ def decayed_scores(q_C: Tensor, k_C: Tensor, from_C: Tensor, since_C: Tensor, *,
 
 def _scores_of_halves(q_C: Tensor, k_C: Tensor, from_C: Tensor, since_C: Tensor, diagonal: int) -> Tensor:
     """Each half on its own; and what the second sees of the first, through the decay at the border between them."""
-    halves = [x.unflatten(-2, (2, -1)) for x in (q_C, k_C, from_C, since_C)]
+    halves = [x.reshape(*x.shape[:-2], 2, -1, x.shape[-1]) for x in (q_C, k_C, from_C, since_C)]
     own = decayed_scores(*halves, diagonal=diagonal)
     (_, q_late), (k_early, _), (_, from_late), (since_early, _) = (x.unbind(-3) for x in halves)
     border = since_early[..., -1:, :]

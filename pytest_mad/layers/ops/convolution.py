@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pytest_mad.layers.ops.operator import Operator
@@ -38,12 +37,6 @@ def shifted_short(x_BTC: Tensor, weight_CW: Tensor, bias_C: Tensor | None, past_
     for tap in range(1, taps):
         y_BTC = torch.addcmul(y_BTC, all_BTC[:, tap : tap + length], weight_CW[:, tap])
     return (y_BTC if bias_C is None else y_BTC + bias_C), all_BTC[:, length:]
-
-
-def convolved_short(x_BTC, weight_CW, bias_C, past_BPC):
-    all_BCT = torch.cat([past_BPC, x_BTC], 1).mT
-    y = F.conv1d(all_BCT, weight_CW[:, None], bias_C, groups=all_BCT.shape[1])
-    return y.mT, all_BCT.mT[:, x_BTC.shape[1] :]
 
 
 short_convolution = Operator(name="short_convolution", recurrent=recurrent_short, reference=shifted_short)

@@ -36,12 +36,14 @@ class Operator:
         recurrent: the definition, one token after the other.
         reference: the same, all tokens at once, in plain PyTorch.
         kernels: fast implementations for a GPU, best first.
+        wide: whether sums over time need float32 at least. The forms then return an output and a state.
     """
 
     name: str
     recurrent: Callable[..., Any]
     reference: Callable[..., Any]
     kernels: tuple[Kernel, ...] = ()
+    wide: bool = True
 
     def __call__(self, *tensors: Tensor | None, backend: Backend = "auto", **config: Any) -> Any:
         """Compute it in the form that ``backend`` names; ``auto``: by a kernel if one takes these tensors.
@@ -50,12 +52,11 @@ class Operator:
             ValueError: ``backend="kernel"``, and no kernel takes these tensors.
             RuntimeError: ``backend="kernel"``, and the package is missing or broken.
         """
-        if backend == "recurrent":
-            return in_full_precision(self.recurrent, *tensors, **config)
-        kernel = self.choose(*tensors, backend=backend, **config)
-        if kernel is None:
-            return in_full_precision(self.reference, *tensors, **config)
-        return kernel.load()(*tensors, **config)
+        kernel = None if backend == "recurrent" else self.choose(*tensors, backend=backend, **config)
+        if kernel is not None:
+            return kernel.load()(*tensors, **config)
+        form = self.recurrent if backend == "recurrent" else self.reference
+        return in_full_precision(form, *tensors, **config) if self.wide else form(*tensors, **config)
 
     def choose(self, *tensors: Tensor | None, backend: Backend, **config: Any) -> Kernel | None:
         """The kernel that will be used, None for the reference. Raises as a call does."""

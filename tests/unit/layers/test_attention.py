@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_mad.layers import attention as attention_module
 from pytest_mad.layers import build_layer
 from pytest_mad.layers.attention import Attention
+from pytest_mad.layers.ops import attention as attention_module
 from pytest_mad.layers.rotary import Rotary
 
 LENGTH = 40
