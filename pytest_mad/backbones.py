@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.norms import RMSNorm
 
 Norm = Callable[[int], nn.Module]
@@ -75,6 +76,35 @@ class Trunk(nn.Module):
             x_BTD = x_BTD + layer(norm(x_BTD))
         return x_BTD
 
+    def init_state(self, batch: int) -> list[State]:
+        """The states of all layers before the first token of ``batch`` sequences, and where the sequences are."""
+        position = torch.zeros((), dtype=torch.int64, device=self.token_embeds.weight.device)
+        return [{"position": position}, *(_mixer(layer).init_state(batch) for layer in self.layers)]
+
+    def step(self, tokens_B: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
+        """``(B,) int64 -> (B, D)``: the next token; and the states behind it."""
+        position = states[0]["position"]
+        x_BD: Tensor = self.token_embeds(tokens_B)
+        if self.positions_TD is not None:
+            x_BD = x_BD + self.positions_TD[position]
+        x_BD = self.dropout(x_BD)
+        behind: list[State] = [{"position": position + 1}]
+        for norm, layer, state in zip(self.norms, self.layers, states[1:], strict=True):
+            y_BD, after = _mixer(layer).step(norm(x_BD), state)
+            x_BD = x_BD + y_BD
+            behind.append(after)
+        return x_BD, behind
+
+    def state_size(self) -> int | None:
+        """Floats kept per sequence between tokens; None if they grow with it, or if a layer cannot say."""
+        total = 0
+        for layer in self.layers:
+            size = layer.state_size() if isinstance(layer, Mixer) else None
+            if size is None:
+                return None
+            total += size
+        return total
+
     def _set_positions(self, position_embeds: PositionEmbeds | None, shape: tuple[int, int]) -> None:
         """A table that was made to be trained becomes a parameter, a fixed one a buffer."""
         made = None if position_embeds is None else position_embeds(*shape)
@@ -134,6 +164,20 @@ class LanguageModel(nn.Module):
     def encode(self, tokens_BT: Tensor) -> Tensor:
         """``(B, T) int64 -> (B, D)``: the whole sequence in one vector, the last one that the head reads."""
         return self.hidden(tokens_BT)[:, -1]
+
+    def init_state(self, batch: int) -> list[State]:
+        """See `Trunk`."""
+        return self.trunk.init_state(batch)
+
+    def step(self, tokens_B: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
+        """``(B,) int64 -> logits (B, V)`` of the next token, token by token; and the states behind it."""
+        x_BD, states = self.trunk.step(tokens_B, states)
+        logits_BV: Tensor = self.head(self.norm(x_BD))
+        return logits_BV, states
+
+    def state_size(self) -> int | None:
+        """See `Trunk`."""
+        return self.trunk.state_size()
 
 
 class Decoder(nn.Module):
@@ -225,6 +269,16 @@ class AutoEncoder(nn.Module):
             x_BTD = torch.cat([x_BTD, self.cls_D.expand(len(x_BTD), 1, -1)], dim=1)
         x_BTD = self.trunk.mix(x_BTD)
         return x_BTD.mean(1) if self.pooling == "avg" else x_BTD[:, -1]
+
+    def state_size(self) -> int | None:
+        """The encoder's: see `Trunk`."""
+        return self.trunk.state_size()
+
+
+def _mixer(layer: nn.Module) -> Mixer:
+    if not isinstance(layer, Mixer):
+        raise TypeError(f"{type(layer).__name__} runs over whole sequences only: it is no pytest_mad.layers.Mixer")
+    return layer
 
 
 def sincos_table(max_length: int, dim: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -10,6 +9,7 @@ from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.ops.operator import Backend
 from pytest_mad.layers.projection import projection
 from pytest_mad.layers.registry import register_layer
+from pytest_mad.layers.router import Router
 
 
 @register_layer("moe-mlp", dim_inner=16, num_experts=8, active_experts=2)
@@ -43,15 +43,11 @@ class MoeMLP(Mixer):
         compat: bool = False,
     ) -> None:
         super().__init__()
-        if not 1 <= active_experts <= num_experts:
-            raise ValueError(f"active_experts must be from 1 to num_experts {num_experts}, not {active_experts}")
         self.num_experts = num_experts
-        self.active_experts = active_experts
-        self.rest = 0.0 if compat else float("-inf")
         self.up = projection(dim, dim_inner * num_experts, bias)
         self.gate = projection(dim, dim_inner * num_experts, bias)
         self.down = projection(dim_inner * num_experts, dim * num_experts, bias)
-        self.router = projection(dim, num_experts, bias=True)
+        self.router = Router(dim, num_experts, active_experts, compat=compat)
         self.dropout = nn.Dropout(dropout)
 
     def _mix(self, x_BTD: Tensor, state: State, backend: Backend) -> tuple[Tensor, State]:
@@ -61,6 +57,4 @@ class MoeMLP(Mixer):
 
     def route(self, x_BTD: Tensor) -> Tensor:
         """``(B, T, D) -> (B, T, E)``: the weight of each expert at each position."""
-        scores_BTE: Tensor = self.router(x_BTD)
-        best = scores_BTE.topk(self.active_experts, dim=-1)
-        return torch.full_like(scores_BTE, self.rest).scatter(-1, best.indices, best.values).softmax(-1)
+        return self.router.weights(x_BTD)

@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EXPLICIT = 4  # chunks of this length compute every pair's decay
-
 
 def split(x_BTHK: Tensor, size: int) -> Tensor:
     """``(B, T, H, K) -> (B, H, N, size, K)``: N chunks, the last one filled up with zeros.
@@ -25,32 +23,53 @@ def join(x_BHNCV: Tensor, length: int) -> Tensor:
     return x_BHNCV.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :length]
 
 
-def decayed_scores(q_C: Tensor, k_C: Tensor, from_C: Tensor, since_C: Tensor, *, diagonal: int = 0) -> Tensor:
-    """``(..., C, K) -> (..., C, C)``: ``sum_c q_ic k_jc exp(from_ic - since_jc)`` for j <= i + diagonal, 0 elsewhere.
+def decayed_scores(q_RCK: Tensor, k_SCK: Tensor, until_CK: Tensor) -> Tensor:
+    """``(..., R, C, S, C)``: ``sum_c q_ric k_sjc exp(until_ic - until_jc)`` for j <= i, and 0 for j > i.
 
-    ``from_C`` and ``since_C`` are logarithms of decay, summed from the chunk's beginning, per channel or (K = 1) per
-    head. Only their differences are exponentiated: these are at most zero, while either one alone may be beyond what
-    a float holds.
+    R kinds of queries meet S kinds of keys. ``until_CK`` is the log decay from the chunk's beginning up to and with
+    each token, per channel or (K = 1) per head. Only differences that are at most zero are exponentiated: one of the
+    two alone may be beyond what a float can hold. With one decay per head, all C x C differences are taken; with one
+    per channel, half a chunk asks the other half across the border between them, and each half itself in the same way.
+    (Two such levels are in section 4.3 of Yang et al., arXiv 2312.06635.)
     """
-    if since_C.shape[-1] > 1 and q_C.shape[-2] > EXPLICIT:
-        return _scores_of_halves(q_C, k_C, from_C, since_C, diagonal)
-    size = q_C.shape[-2]
-    future = torch.ones(size, size, dtype=torch.bool, device=q_C.device).triu(diagonal + 1)
-    if since_C.shape[-1] == 1:
-        return (q_C @ k_C.mT) * (from_C - since_C.mT).masked_fill(future, float("-inf")).exp()
-    gap = (from_C[..., :, None, :] - since_C[..., None, :, :]).masked_fill(future[..., None], float("-inf"))
-    return (q_C[..., :, None, :] * k_C[..., None, :, :] * gap.exp()).sum(-1)
+    size = q_RCK.shape[-2]
+    if until_CK.shape[-1] == 1:
+        # on the diagonal a constant: else its gradients, which cancel, leave their rounding to the others'
+        past_CC = torch.ones(size, size, dtype=torch.bool, device=q_RCK.device).tril(-1)
+        rest_CC = until_CK.new_full((size, size), float("-inf")).triu(1)
+        decay_CC = torch.where(past_CC, until_CK - until_CK.mT, rest_CC).exp()
+        return _scores(q_RCK, k_SCK) * decay_CC[..., None, :, None, :]
+    if size == 1:
+        return _scores(q_RCK, k_SCK)
+    (q_early, q_late), (k_early, k_late), (early, late) = (halves(x).unbind(-3) for x in (q_RCK, k_SCK, until_CK))
+    own = decayed_scores(torch.stack([q_early, q_late], -4), torch.stack([k_early, k_late], -4), halves(until_CK))
+    border = early[..., -1:, :]
+    asked, told = (late - border).exp(), (border - early).exp()
+    across = _scores(q_late * asked[..., None, :, :], k_early * told[..., None, :, :])
+    own_early, own_late = own.unbind(-5)
+    upper = torch.cat([own_early, torch.zeros_like(own_early)], -1)
+    return torch.cat([upper, torch.cat([across, own_late], -1)], -3)
 
 
-def _scores_of_halves(q_C: Tensor, k_C: Tensor, from_C: Tensor, since_C: Tensor, diagonal: int) -> Tensor:
-    """Each half on its own; and what the second sees of the first, through the decay at the border between them."""
-    halves = [x.reshape(*x.shape[:-2], 2, -1, x.shape[-1]) for x in (q_C, k_C, from_C, since_C)]
-    own = decayed_scores(*halves, diagonal=diagonal)
-    (_, q_late), (k_early, _), (_, from_late), (since_early, _) = (x.unbind(-3) for x in halves)
-    border = since_early[..., -1:, :]
-    across = (q_late * (from_late - border).exp()) @ (k_early * (border - since_early).exp()).mT
-    early, late = own.unbind(-3)
-    return torch.cat([torch.cat([early, torch.zeros_like(early)], -1), torch.cat([across, late], -1)], -2)
+def _scores(q_RIK: Tensor, k_SJK: Tensor) -> Tensor:
+    """``(..., R, I, S, J)``: every query times every key."""
+    scores = q_RIK.flatten(-3, -2) @ k_SJK.flatten(-3, -2).mT
+    return scores.reshape(*q_RIK.shape[:-1], *k_SJK.shape[-3:-1])
+
+
+def halves(x_CK: Tensor) -> Tensor:
+    """``(..., C, K) -> (..., 2, C / 2, K)``."""
+    return x_CK.reshape(*x_CK.shape[:-2], 2, -1, x_CK.shape[-1])
+
+
+def later(x_CK: Tensor) -> Tensor:
+    """``(..., C, K)``, each row one further down, and zeros above: what was there before the token itself came."""
+    return F.pad(x_CK[..., :-1, :], (0, 0, 1, 0))
+
+
+def sooner(x_CK: Tensor) -> Tensor:
+    """``(..., C, K)``, each row one further up, and zeros below."""
+    return F.pad(x_CK[..., 1:, :], (0, 0, 0, 1))
 
 
 def carry(kept_N: Tensor, written_N: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pytest_mad.layers.ops import conv_kernels
 from pytest_mad.layers.ops.operator import Operator
 
 
@@ -39,4 +40,9 @@ def shifted_short(x_BTC: Tensor, weight_CW: Tensor, bias_C: Tensor | None, past_
     return (y_BTC if bias_C is None else y_BTC + bias_C), all_BTC[:, length:]
 
 
-short_convolution = Operator(name="short_convolution", recurrent=recurrent_short, reference=shifted_short)
+short_convolution = Operator(
+    name="short_convolution",
+    recurrent=recurrent_short,
+    reference=shifted_short,
+    kernels=(conv_kernels.SHORT_CONVOLUTION,),
+)

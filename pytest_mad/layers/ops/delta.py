@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops.chunks import carry, decayed_scores, join, split
+from pytest_mad.layers.ops import fla_kernels
+from pytest_mad.layers.ops.chunks import carry, decayed_scores, join, later, sooner, split
 from pytest_mad.layers.ops.operator import Operator
 
 CHUNK = 32
@@ -91,18 +92,16 @@ def chunked_dplr(
     length = q_BTHK.shape[1]
     size = min(length, CHUNK) if g_BTHK.shape[-1] == 1 else CHUNK_OF_CHANNELS
     q, k, v, a, g = (split(x, size) for x in (q_BTHK, k_BTHK, v_BTHV, a_BTHK, g_BTHK))
+    b = k if b_BTHK is None else split(b_BTHK, size)
     until = g.cumsum(-2)
     end = until[..., -1:, :]
-    a_start = a * (until - g).exp()
+    a_start = a * (until - g).exp()  # a asks before the token's own decay, as if one token sooner
+    k_end, b_end = ((x * (end - until).exp()).mT for x in (k, b))
 
-    qk, ak = decayed_scores(q, k, until, until), decayed_scores(a, k, until - g, until, diagonal=-1)
-    k_end = (k * (end - until).exp()).mT
-    if b_BTHK is None:
-        qb, ab, b_end = qk, ak, k_end
-    else:
-        b = split(b_BTHK, size)
-        qb, ab = decayed_scores(q, b, until, until), decayed_scores(a, b, until - g, until, diagonal=-1)
-        b_end = (b * (end - until).exp()).mT
+    keys = k[..., None, :, :] if b is k else torch.stack([k, b], -3)
+    scores = decayed_scores(torch.stack([q, sooner(a)], -3), keys, until)
+    (qk, ak), (qb, ab) = (scores[..., key, :].unbind(-3) for key in (0, -1))
+    ak, ab = later(ak), later(ab)
 
     one = torch.eye(size, dtype=q.dtype, device=q.device)
     solved = torch.linalg.solve_triangular(one - ab, torch.cat([ak @ v, a_start], -1), upper=False, unitriangular=True)
@@ -114,5 +113,7 @@ def chunked_dplr(
     return join(o, length), S_BHKV
 
 
-delta_rule = Operator(name="delta_rule", recurrent=recurrent_delta_rule, reference=chunked_delta_rule)
-dplr = Operator(name="dplr", recurrent=recurrent_dplr, reference=chunked_dplr)
+delta_rule = Operator(
+    name="delta_rule", recurrent=recurrent_delta_rule, reference=chunked_delta_rule, kernels=(fla_kernels.DELTA_RULE,)
+)
+dplr = Operator(name="dplr", recurrent=recurrent_dplr, reference=chunked_dplr, kernels=(fla_kernels.DPLR,))

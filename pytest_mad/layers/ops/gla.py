@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops.chunks import carry, decayed_scores, join, split
+from pytest_mad.layers.ops import fla_kernels
+from pytest_mad.layers.ops.chunks import carry, decayed_scores, join, later, sooner, split
 from pytest_mad.layers.ops.operator import Operator
 
 CHUNK = 64  # with one decay per head a chunk costs C^2 (K + V), two matrix products
@@ -56,14 +57,18 @@ def chunked(
     q, k, v, g = (split(x, size) for x in (q_BTHK, k_BTHK, v_BTHV, g_BTHK))
     until = g.cumsum(-2)  # log decay from the chunk's beginning up to and with each token
     end = until[..., -1:, :]
-    seen = until if bonus_HK is None else until - g  # with a bonus, a token reads the state before its own decay
-
     before, S_BHKV = carry(end.exp().mT, (k * (end - until).exp()).mT @ v, S_BHKV)
-    scores = decayed_scores(q, k, seen, until, diagonal=0 if bonus_HK is None else -1)
-    o = scores @ v + (q * seen.exp()) @ before
-    if bonus_HK is not None:
-        o = o + (q * k * bonus_HK[:, None, None]).sum(-1, keepdim=True) * v
+    if bonus_HK is None:
+        o = _scores(q, k, until) @ v + (q * until.exp()) @ before
+    else:  # a token reads the state before its own decay, as if it had asked one token sooner
+        scores = later(_scores(sooner(q), k, until))
+        own = (q * k * bonus_HK[:, None, None]).sum(-1, keepdim=True)
+        o = scores @ v + own * v + (q * (until - g).exp()) @ before
     return join(o, length), S_BHKV
 
 
-gla = Operator(name="gla", recurrent=recurrent, reference=chunked)
+def _scores(q: Tensor, k: Tensor, until: Tensor) -> Tensor:
+    return decayed_scores(q[..., None, :, :], k[..., None, :, :], until)[..., 0, :, 0, :]
+
+
+gla = Operator(name="gla", recurrent=recurrent, reference=chunked, kernels=(fla_kernels.GLA,))

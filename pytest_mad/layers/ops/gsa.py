@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops import gla
-from pytest_mad.layers.ops.chunks import carry, join, split
+from pytest_mad.layers.ops import fla_kernels, gla
+from pytest_mad.layers.ops.chunks import carry, halves, join, split
 from pytest_mad.layers.ops.operator import Operator
 
 
@@ -53,13 +53,26 @@ def _read_keys(q_BTHK: Tensor, k_BTHK: Tensor, s_BTHM: Tensor, g_BTHM: Tensor, K
     q, k, s, g = (split(x, size) for x in (q_BTHK, k_BTHK, s_BTHM, g_BTHM))
     until = g.cumsum(-2)
     end = until[..., -1:, :]
-    future = torch.ones(size, size, dtype=torch.bool, device=q.device).triu(1)
-    gap = (until[..., :, None, :] - until[..., None, :, :]).masked_fill(future[..., None], float("-inf"))
-    inside = ((q @ k.mT)[..., None] * gap.exp() * s[..., None, :, :]).sum(-2)
+    inside = decayed_sum(q @ k.mT, s, until)
 
     # carried with slots as rows, whose decay `carry` knows
     before, K_BHMK = carry(end.exp().mT, (s * (end - until).exp()).mT @ k, K_BHKM.mT)
     return join(inside + (q @ before.mT) * until.exp(), length), K_BHMK.mT
 
 
-gsa = Operator(name="gsa", recurrent=recurrent, reference=chunked)
+def decayed_sum(scores_CC: Tensor, v_CM: Tensor, until_CM: Tensor) -> Tensor:
+    """``(..., C, M)``: ``sum_{j<=i} scores_ij exp(until_im - until_jm) v_jm``; see `chunks.decayed_scores`."""
+    size = v_CM.shape[-2]
+    if size == 1:
+        return scores_CC * v_CM
+    half = size // 2
+    early, late = slice(None, half), slice(half, None)
+    own_scores = torch.stack([scores_CC[..., early, early], scores_CC[..., late, late]], -3)
+    own = decayed_sum(own_scores, halves(v_CM), halves(until_CM))
+    border = until_CM[..., half - 1 : half, :]
+    at_border = (border - until_CM[..., early, :]).exp() * v_CM[..., early, :]
+    across = (until_CM[..., late, :] - border).exp() * (scores_CC[..., late, early] @ at_border)
+    return torch.cat([own[..., 0, :, :], own[..., 1, :, :] + across], -2)
+
+
+gsa = Operator(name="gsa", recurrent=recurrent, reference=chunked, kernels=(fla_kernels.GSA,))

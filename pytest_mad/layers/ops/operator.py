@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops.kernel import Kernel, why_not
+from pytest_mad.layers.ops.agreement import Call
+from pytest_mad.layers.ops.kernel import Kernel, on_gpu, why_none, why_not
+from pytest_mad.layers.ops.precision import Form, in_full_precision, in_kernel_precision
 
 Backend = Literal["auto", "reference", "kernel", "recurrent"]
 
@@ -31,17 +31,19 @@ def check_backend(backend: Backend) -> Backend:
 class Operator:
     """One operator in several forms of one signature: tensors first (the first gives device and dtype), then keywords.
 
+    A parameter's name ends in its axes, which tells batch and time from the others: ``q_BTHK``, ``S_BHKV``.
+
     Args:
         name: for messages.
         recurrent: the definition, one token after the other.
         reference: the same, all tokens at once, in plain PyTorch.
         kernels: fast implementations for a GPU, best first.
-        wide: whether sums over time need float32 at least. The forms then return an output and a state.
+        wide: whether the plain forms compute in float32 at least, as sums over time must.
     """
 
     name: str
-    recurrent: Callable[..., Any]
-    reference: Callable[..., Any]
+    recurrent: Form
+    reference: Form
     kernels: tuple[Kernel, ...] = ()
     wide: bool = True
 
@@ -50,35 +52,42 @@ class Operator:
 
         Raises:
             ValueError: ``backend="kernel"``, and no kernel takes these tensors.
-            RuntimeError: ``backend="kernel"``, and the package is missing or broken.
+            RuntimeError: ``backend="kernel"``, and the package is missing, broken or wrong.
         """
-        kernel = None if backend == "recurrent" else self.choose(*tensors, backend=backend, **config)
-        if kernel is not None:
-            return kernel.load()(*tensors, **config)
-        form = self.recurrent if backend == "recurrent" else self.reference
-        return in_full_precision(form, *tensors, **config) if self.wide else form(*tensors, **config)
+        if backend == "recurrent":
+            return self._plainly(self.recurrent, *tensors, **config)
+        kernel = self.choose(*tensors, backend=backend, **config)
+        if kernel is None:
+            return self._by_reference(*tensors, **config)
+        return in_kernel_precision(kernel.load(), *tensors, **config)
 
     def choose(self, *tensors: Tensor | None, backend: Backend, **config: Any) -> Kernel | None:
         """The kernel that will be used, None for the reference. Raises as a call does."""
-        if backend == "reference" or (backend == "auto" and tensors[0].device.type != "cuda"):
+        first = tensors[0]
+        assert first is not None
+        if backend == "reference" or (backend == "auto" and not on_gpu(first)):
             return None
-        complaints = []
+        call = Call(tensors, config, self.reference)
+        trouble = why_none(first)
+        kernel, complaints = (None, [trouble]) if trouble else self._first_able(call)
+        if kernel is None and backend == "kernel":
+            kind = type(complaints[0]) if complaints else ValueError
+            reasons = "; ".join(map(str, complaints)) or f"{self.name} has none, use 'auto'"
+            raise kind(f"backend='kernel': {reasons}")
+        return kernel
+
+    def _first_able(self, call: Call) -> tuple[Kernel | None, list[Exception]]:
+        """The first kernel that can be used, and what is wrong with those before it."""
+        complaints: list[Exception] = []
         for kernel in self.kernels:
-            complaint = why_not(kernel, self.reference, *tensors, **config)
+            complaint = why_not(kernel, self._by_reference, call)
             if complaint is None:
-                return kernel
+                return kernel, complaints
             complaints.append(complaint)
-        if backend == "kernel":
-            raise complaints[0] if complaints else ValueError(f"backend='kernel': {self.name} has no kernel")
-        return None
+        return None, complaints
 
+    def _by_reference(self, *tensors: Tensor | None, **config: Any) -> Any:
+        return self._plainly(self.reference, *tensors, **config)
 
-def in_full_precision(form: Callable[..., Any], *tensors: Tensor | None, **config: Any) -> Any:
-    """Sums over time need float32 at least; the output has the dtype of the first tensor, a state stays wide."""
-    first = tensors[0]
-    assert first is not None
-    dtype = torch.promote_types(first.dtype, torch.float32)
-    with torch.autocast(first.device.type, enabled=False):
-        wide = (None if tensor is None else tensor.to(dtype) for tensor in tensors)
-        output, state = form(*wide, **config)
-    return output.to(first.dtype), state
+    def _plainly(self, form: Form, *tensors: Tensor | None, **config: Any) -> Any:
+        return in_full_precision(form, *tensors, **config) if self.wide else form(*tensors, **config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pytest_mad.layers.ops import mamba_kernels
 from pytest_mad.layers.ops.operator import Operator
 
 
@@ -63,4 +64,6 @@ def linear_scan(kept_BT: Tensor, written_BT: Tensor) -> Tensor:
     return torch.cat([interleaved, h_even[:, length // 2 :]], 1)
 
 
-selective_scan = Operator(name="selective_scan", recurrent=recurrent, reference=scanned)
+selective_scan = Operator(
+    name="selective_scan", recurrent=recurrent, reference=scanned, kernels=(mamba_kernels.SELECTIVE_SCAN,)
+)

@@ -1,0 +1,166 @@
+"""Measurements that need a CUDA device.
+
+    python -m benchmarks.gpu kernels [--only NAME ...]
+
+``kernels`` compares every kernel that can be imported with the reference of its operator, in bfloat16 and float32, at
+several shapes: errors of the output and of the gradients as a part of the largest number, time of a forward and
+backward pass, peak memory. Prints a table and writes ``benchmarks/results/gpu-kernels-DEVICE.json``; with ``--only``
+just the table. Exits with 1 if a kernel disagrees with its reference, with 2 if there is no CUDA device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import re
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytest_mad.layers.ops.agreement import OF_GRADIENTS, TOLERANCE, in_short
+from pytest_mad.layers.ops.kernel import Kernel
+from pytest_mad.layers.ops.precision import in_full_precision, in_kernel_precision
+from pytest_mad.report.json_file import environment
+
+from .operators import CASES, Arguments, Case, Shape, Source, pairs
+from .record import save
+
+SHAPES = (Shape(128, 128, 8, 16, 16), Shape(128, 1024, 8, 16, 16), Shape(8, 4096, 16, 64, 64))
+DTYPES = (torch.bfloat16, torch.float32)
+WARM_UP, REPEATS = 5, 20
+
+Form = Callable[..., Any]
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    kernels = commands.add_parser("kernels", help="every kernel against its reference")
+    kernels.add_argument("--only", nargs="+", choices=CASES, metavar="NAME", help=", ".join(CASES))
+    kernels.set_defaults(run=compare_kernels)
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("benchmarks.gpu needs a CUDA device, and this torch sees none", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(arguments.run(arguments))
+
+
+def compare_kernels(arguments: argparse.Namespace) -> int:
+    device = torch.cuda.get_device_name()
+    print(f"{device}: forward and backward, median of {REPEATS}; errors relative to the largest number", flush=True)
+    print(f"{'case':23}{'kernel':40}{'shape':24}{'dtype':10}{'error':>9}{'gradient':>9}{'ms':>15}{'MiB':>15}")
+    rows = []
+    for name, case, kernel in pairs():
+        if arguments.only is None or name in arguments.only:
+            for shape in SHAPES:
+                rows += [measured(name, case, kernel, shape, dtype) for dtype in DTYPES]
+    if arguments.only is None:
+        slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+        packages = {"cuda": torch.version.cuda}
+        save(f"gpu-kernels-{slug}", environment={**environment([device]), **packages}, repeats=REPEATS, rows=rows)
+    wrong = [row for row in rows if row.get("agrees") is False]
+    for row in wrong:
+        print(f"disagrees: {row['case']} by {row['kernel']}, {row['shape']}, {row['dtype']}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def measured(name: str, case: Case, kernel: Kernel, shape: Shape, dtype: torch.dtype) -> Row:
+    """One row of the table, printed."""
+    row: Row = {"case": name, "kernel": kernel.name, "shape": str(shape), "dtype": str(dtype).removeprefix("torch.")}
+    try:
+        row |= compare(case, kernel, shape, dtype)
+    except Exception as error:  # a row that fails must not cost the others
+        row["skipped"] = in_short(error)
+    print_row(row)
+    return row
+
+
+def compare(case: Case, kernel: Kernel, shape: Shape, dtype: torch.dtype) -> Row:
+    """Errors, times and memory of a kernel and of its reference, which computes in float32 from the same numbers."""
+    tensors = case.draw(shape, Source(dtype=dtype, device="cuda"))
+    refusal = kernel.refuses(*tensors, **case.config) if dtype in kernel.dtypes else "takes other dtypes"
+    if refusal is not None:
+        return {"skipped": refusal}
+    fast = functools.partial(in_kernel_precision, kernel.load(), **case.config)
+    plain = case.operator.reference
+    slow = functools.partial(in_full_precision, plain, **case.config) if case.operator.wide else plain
+    if not case.operator.wide:
+        slow = functools.partial(plain, **case.config)
+    error, of_gradients = errors(fast, slow, tensors)
+    agrees = error <= TOLERANCE[dtype] and of_gradients <= OF_GRADIENTS * TOLERANCE[dtype]
+    row: Row = {"error": error, "gradient_error": of_gradients, "agrees": agrees}
+    for side, form in (("kernel", fast), ("reference", slow)):
+        step = functools.partial(forward_and_backward, form, tensors)
+        row[f"{side}_ms"], row[f"{side}_mib"] = milliseconds(step), peak_mebibytes(step)
+    return row
+
+
+def errors(fast: Form, slow: Form, tensors: Arguments) -> tuple[float, float]:
+    """The largest of all outputs' and states', and the largest of all gradients'."""
+    values, gradients = forward_and_backward(fast, tensors)
+    expected, expected_gradients = forward_and_backward(slow, tensors)
+    return _worst(values, expected), _worst(gradients, expected_gradients)
+
+
+def forward_and_backward(form: Form, tensors: Arguments) -> tuple[list[Tensor], list[Tensor]]:
+    """Output and states, and the gradients of all arguments for the same weights on the output."""
+    leaves = [None if x is None else x.detach().requires_grad_() for x in tensors]
+    result = form(*leaves)
+    output, state = (result, ()) if isinstance(result, Tensor) else result
+    states = state if isinstance(state, tuple) else (state,)
+    wanted = [leaf for leaf in leaves if leaf is not None]
+    gradients = torch.autograd.grad(output, wanted, _weights(output), materialize_grads=True)
+    return [x.detach() for x in (output, *states)], list(gradients)
+
+
+def _weights(output: Tensor) -> Tensor:
+    return torch.arange(output.numel(), device=output.device).cos().view_as(output).to(output.dtype)
+
+
+def _worst(actual: list[Tensor], expected: list[Tensor]) -> float:
+    pairs_ = [(one.float(), other.float()) for one, other in zip(actual, expected, strict=True)]
+    return max(float((one - other).abs().max() / other.abs().max().clamp(min=1e-30)) for one, other in pairs_)
+
+
+def milliseconds(step: Callable[[], Any]) -> float:
+    """Compilation and tuning happen while warming up."""
+    for _ in range(WARM_UP):
+        step()
+    times = []
+    for _ in range(REPEATS):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        step()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return statistics.median(times)
+
+
+def peak_mebibytes(step: Callable[[], Any]) -> float:
+    """Beyond what the arguments take."""
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def print_row(row: Row) -> None:
+    head = f"{row['case']:23}{row['kernel']:40}{row['shape']:24}{row['dtype']:10}"
+    if "skipped" in row:
+        print(f"{head}  {row['skipped']}", flush=True)
+        return
+    times = f"{row['kernel_ms']:.2f}/{row['reference_ms']:.2f}"
+    memory = f"{row['kernel_mib']:.0f}/{row['reference_mib']:.0f}"
+    print(f"{head}{row['error']:9.1e}{row['gradient_error']:9.1e}{times:>15}{memory:>15}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

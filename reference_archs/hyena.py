@@ -1,0 +1,22 @@
+"""Hyena (Poli et al., arXiv 2302.10866) and SwiGLU: long convolutions between gates, the same for every input.
+
+EXPECT
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from reference_archs._stack import stack
+
+LAYERS = ("hyena", "swiglu", "hyena", "swiglu")
+
+
+def make_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
+    """Two blocks of width 64: 256 long filters each."""
+    return stack(LAYERS, task=task, vocab_size=vocab_size, max_length=max_length, dim=64)
+
+
+def make_paper_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
+    """MAD's: two blocks of width 128 with 512 long filters each."""
+    return stack(LAYERS, task=task, vocab_size=vocab_size, max_length=max_length, dim=128)

@@ -1,0 +1,29 @@
+"""Striped Mamba (after MAD, arXiv 2403.17844): one layer of Mamba and one of attention.
+
+EXPECT
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from reference_archs._stack import stack
+
+LAYERS = ("mamba", "swiglu", "mh-attention", "swiglu")
+
+
+def make_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
+    """Two blocks of width 64, attention with heads of 16."""
+    return stack(
+        LAYERS,
+        task=task,
+        vocab_size=vocab_size,
+        max_length=max_length,
+        dim=64,
+        config={"mh-attention": {"head_dim": 16}},
+    )
+
+
+def make_paper_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
+    """Two blocks of width 128, attention with 16 heads of 8."""
+    return stack(LAYERS, task=task, vocab_size=vocab_size, max_length=max_length, dim=128)
