@@ -133,13 +133,13 @@ def milliseconds(step: Callable[[], Any]) -> float:
         step()
     times = []
     for _ in range(REPEATS):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
         step()
         end.record()
         torch.cuda.synchronize()
         times.append(start.elapsed_time(end))
-    return statistics.median(times)
+    return float(statistics.median(times))
 
 
 def peak_mebibytes(step: Callable[[], Any]) -> float:
@@ -149,7 +149,7 @@ def peak_mebibytes(step: Callable[[], Any]) -> float:
     torch.cuda.reset_peak_memory_stats()
     step()
     torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
+    return float(torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def print_row(row: Row) -> None:

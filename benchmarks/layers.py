@@ -97,7 +97,8 @@ def training_step(name: str) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten()).backward()
+        loss = F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step

@@ -126,8 +126,8 @@ class Hyena(_Hyena):
 class MultiHeadHyena(_Hyena):
     """``y_t = W_o (q_t sum_{s<=t} h_{t-s} v_s^T x_s)``, with one long filter h per head, which contains a skip.
 
-    q, x and v are projections that pass a short convolution, in heads of width K. The filter runs over all K K products
-    of a head, and so over pairs of what was seen; Hyena's runs over K.
+    q, x and v are projections that pass a short convolution, in heads of width K. A head's filter runs over all K x K
+    products of a channel of v and one of x, where Hyena has one product per channel: so it can store associations.
 
     The state is all x and v: it grows with the sequence, see `state_size`.
 

@@ -22,7 +22,8 @@ class ImplicitFilter(nn.Module):
 
     It sees the features ``z_t = (t / (L - 1), cos(f w_t), -sin(f w_t))`` with ``w_t = 2 pi t / L``, L the maximal
     length. They are parameters, as in MAD; f is so small that at first the last two are all but constant. The three
-    sines share one frequency per unit. At lag 0 a learned skip D is added, so that a convolution with h has one.
+    sines share one frequency per unit, and the rates delta are fixed. At lag 0 a learned skip D is added: a convolution
+    with h contains ``D (.) u_t``.
 
     Source: Poli et al., Hyena Hierarchy, arXiv 2302.10866, eq. 7 and section 3.3; configured as in MAD (arXiv
     2403.17844).

@@ -31,14 +31,14 @@ def randn(*shape: int) -> Tensor:
 def short(layer: _Hyena, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The branches: channel c reads projection c mod P, and of it the present and the two positions before."""
     projected = x_BTD @ layer.project.weight.T + layer.project.bias
-    width, taps = layer.conv.weight_CW, layer.conv.weight_CW.shape[1]
-    outputs = torch.zeros(*x_BTD.shape[:2], len(width), dtype=x_BTD.dtype)
+    weight_CW = layer.conv.weight_CW
+    channels, taps = weight_CW.shape
+    tiled = projected[..., torch.arange(channels) % projected.shape[-1]]
+    outputs = layer.conv.bias_C.repeat(*x_BTD.shape[:2], 1)
     for t in range(x_BTD.shape[1]):
-        for c in range(len(width)):
-            outputs[:, t, c] = layer.conv.bias_C[c]
-            for lag in range(min(taps, t + 1)):
-                outputs[:, t, c] += width[c, taps - 1 - lag] * projected[:, t - lag, c % projected.shape[-1]]
-    first, second, third = outputs.split(len(width) // 3, -1)
+        for lag in range(min(taps, t + 1)):
+            outputs[:, t] += weight_CW[:, taps - 1 - lag] * tiled[:, t - lag]
+    first, second, third = outputs.split(channels // 3, -1)
     return first, second, third
 
 

@@ -237,7 +237,7 @@ def test_a_broken_package_is_one_warning(monkeypatch, package, gpu, error):
     assert len(caught) == 1
     assert str(error) in str(caught[0].message)
     assert tried == ["fast_package"], "imported more than once"
-    with pytest.raises(RuntimeError, match="^backend='kernel': fast.scan cannot be imported: "):
+    with pytest.raises(RuntimeError, match=r"^backend='kernel': fast.scan cannot be imported: "):
         scan(*arguments(), backend="kernel")
 
 
@@ -336,7 +336,7 @@ def test_inside_function_transforms_the_reference_is_used(package, gpu, transfor
 
     transform(loss)(x if transform is torch.func.vmap else x[0])
     assert package.calls == []
-    with pytest.raises(ValueError, match="^backend='kernel': cannot be used under torch.func transforms such as vmap"):
+    with pytest.raises(ValueError, match=r"^backend='kernel': cannot be used under torch.func transforms"):
         transform(lambda one: loss(one, backend="kernel"))(x if transform is torch.func.vmap else x[0])
 
 

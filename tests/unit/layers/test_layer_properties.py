@@ -365,6 +365,18 @@ def test_bfloat16_autocast_runs(name: str) -> None:
 
 
 @every_layer
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+def test_a_layer_in_half_precision(name: str, dtype: torch.dtype) -> None:
+    layer, x = build(name, **WELL_CONDITIONED.get(name, {})), inputs(2, 33).float()
+    exact = layer(x)
+    output, state = layer.to(dtype).prefill(x.to(dtype), layer.init_state(2))
+    last, _ = layer.step(x[:, 0].to(dtype), state)
+    assert output.dtype == last.dtype == dtype
+    assert last.isfinite().all()
+    assert (output.float() - exact).abs().max() <= 0.1 * exact.abs().max()
+
+
+@every_layer
 @needs_gpu
 def test_gpu_agrees_with_cpu(name: str) -> None:
     layer, x = build(name), inputs(2, 33).float()
