@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.checks import check_length
+from pytest_mad.layers.checks import check_counts, check_length
 from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.ops.attention import attention
 from pytest_mad.layers.ops.operator import Backend, check_backend
@@ -52,8 +52,8 @@ class Attention(Mixer):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
-        if window is not None and window < 1:
-            raise ValueError(f"window must be at least 1, not {window}")
+        if window is not None:
+            check_counts(window=window)
         self.num_heads = count_heads(dim, num_heads, head_dim)
         self.window = window if window is None else window + compat
         self.dropout = dropout

@@ -10,7 +10,7 @@ from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.norms import RMSNorm
 from pytest_mad.layers.ops.delta import delta_rule
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, projection, split_heads
+from pytest_mad.layers.projection import count_heads, expanded, projection, split_heads
 from pytest_mad.layers.registry import register_layer
 from pytest_mad.layers.short_convolution import ShortConvolution
 from pytest_mad.layers.step_size import draw_dt_bias
@@ -52,9 +52,9 @@ class DeltaNet(Mixer):
         super().__init__()
         self.num_heads = count_heads(dim, num_heads, head_dim)
         self.key_head_dim = dim // self.num_heads
-        self.value_dim = int(dim * expand_v)
+        self.value_dim = expanded(dim, self.num_heads, expand_v=expand_v)
         self.widths = [dim, dim, self.value_dim]
-        self.value_head_dim = self.value_dim // count_heads(self.value_dim, self.num_heads, None)
+        self.value_head_dim = self.value_dim // self.num_heads
         self.beta_max = 2 if allow_negative_eigenvalues else 1
         self.backend = check_backend(backend)
         self.qkv = projection(dim, sum(self.widths))

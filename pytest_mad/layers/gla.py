@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pytest_mad.layers.checks import check_counts, check_positive
 from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.norms import RMSNorm
 from pytest_mad.layers.ops.gla import gla
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, projection, split_heads
+from pytest_mad.layers.projection import count_heads, expanded, projection, split_heads
 from pytest_mad.layers.registry import register_layer
 
 GAIN = 2**-2.5
@@ -49,9 +50,12 @@ class GatedLinearAttention(Mixer):
     ) -> None:
         super().__init__()
         self.num_heads = count_heads(dim, num_heads, head_dim)
-        key_dim, value_dim = int(dim * expand_k), int(dim * expand_v)
-        self.key_head_dim = key_dim // count_heads(key_dim, self.num_heads, None)
-        self.value_head_dim = value_dim // count_heads(value_dim, self.num_heads, None)
+        key_dim = expanded(dim, self.num_heads, expand_k=expand_k)
+        value_dim = expanded(dim, self.num_heads, expand_v=expand_v)
+        check_counts(gate_low_rank=gate_low_rank)
+        check_positive(gate_normalizer=gate_normalizer)
+        self.key_head_dim = key_dim // self.num_heads
+        self.value_head_dim = value_dim // self.num_heads
         self.gate_normalizer = gate_normalizer
         self.backend = check_backend(backend)
         self.q = projection(dim, key_dim)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pytest_mad.layers.checks import check_counts, check_positive
 from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.norms import RMSNorm
 from pytest_mad.layers.ops.gsa import gsa
@@ -45,8 +46,8 @@ class GatedSlotAttention(Mixer):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
-        if num_slots < 1:
-            raise ValueError(f"num_slots must be at least 1, not {num_slots}")
+        check_counts(num_slots=num_slots)
+        check_positive(gate_normalizer=gate_normalizer)
         self.num_heads = count_heads(dim, num_heads, head_dim)
         self.num_slots = num_slots
         self.gate_normalizer = gate_normalizer

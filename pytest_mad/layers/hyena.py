@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pytest_mad.layers.checks import check_length
+from pytest_mad.layers.checks import check_counts, check_length
 from pytest_mad.layers.implicit_filter import ImplicitFilter
 from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.ops.long_convolution import long_convolution, long_convolution_of_pairs
@@ -35,7 +35,8 @@ class _Hyena(Mixer):
         backend: Backend,
     ) -> None:
         super().__init__()
-        if proj_groups < 1 or 3 * channels % proj_groups:
+        check_counts(channels=channels, filter_order=filter_order, proj_groups=proj_groups)
+        if 3 * channels % proj_groups:
             raise ValueError(f"three times {channels} channels are not divisible by proj_groups {proj_groups}")
         self.channels = channels
         self.max_length = max_length
@@ -105,6 +106,7 @@ class Hyena(_Hyena):
         filter_order: int = 4,
         backend: Backend = "auto",
     ) -> None:
+        check_counts(inner_factor=inner_factor)
         super().__init__(
             dim,
             max_length,
@@ -219,6 +221,7 @@ class HyenaExperts(_Hyena):
         compat: bool = False,
         backend: Backend = "auto",
     ) -> None:
+        check_counts(dim_inner=dim_inner, num_experts=num_experts)
         super().__init__(
             dim,
             max_length,

@@ -9,7 +9,7 @@ from pytest_mad.layers.feature_maps import FeatureMap, build_feature_map
 from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.ops.gla import gla
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, projection, split_heads
+from pytest_mad.layers.projection import count_heads, expanded, projection, split_heads
 from pytest_mad.layers.registry import register_layer
 
 SUM_EPS = 1e-4
@@ -54,13 +54,14 @@ class LinearAttention(Mixer):
     ) -> None:
         super().__init__()
         self.num_heads = count_heads(dim, num_heads, head_dim)
-        key_dim, value_dim = int(dim * expand_k), int(dim * expand_v)
+        key_dim = expanded(dim, self.num_heads, expand_k=expand_k)
+        value_dim = expanded(dim, self.num_heads, expand_v=expand_v)
         self.q = projection(dim, key_dim)
         self.k = projection(dim, key_dim)
         self.v = projection(dim, value_dim)
         self.out = projection(value_dim, dim)
-        key_head_dim = key_dim // count_heads(key_dim, self.num_heads, None)
-        self.value_head_dim = value_dim // count_heads(value_dim, self.num_heads, None)
+        key_head_dim = key_dim // self.num_heads
+        self.value_head_dim = value_dim // self.num_heads
         self.map_q = build_feature_map(feature_map, key_head_dim, compat)
         self.map_k = self.map_q if tie_feature_maps else build_feature_map(feature_map, key_head_dim, compat)
         self.norm_q, self.norm_k = norm_q, norm_k

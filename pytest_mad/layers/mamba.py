@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pytest_mad.layers.checks import check_counts
 from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.ops.operator import Backend, check_backend
 from pytest_mad.layers.ops.selective_scan import selective_scan
@@ -48,8 +49,9 @@ class Mamba(Mixer):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
-        channels = expand * dim
         dt_rank = math.ceil(dim / 16) if dt_rank is None else dt_rank
+        check_counts(state_dim=state_dim, expand=expand, dt_rank=dt_rank)
+        channels = expand * dim
         self.widths = [dt_rank, state_dim, state_dim]
         self.backend = check_backend(backend)
         self.xz = projection(dim, 2 * channels)

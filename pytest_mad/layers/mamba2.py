@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pytest_mad.layers.checks import check_counts
 from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.norms import RMSNorm
 from pytest_mad.layers.ops.operator import Backend, check_backend
@@ -50,9 +51,10 @@ class Mamba2(Mixer):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
+        check_counts(state_dim=state_dim, expand=expand, num_groups=num_groups)
         inner = expand * dim
-        self.num_heads = count_heads(inner, num_heads, head_dim)
-        if num_groups < 1 or self.num_heads % num_groups:
+        self.num_heads = count_heads(inner, num_heads, head_dim, name="expand * dim =")
+        if self.num_heads % num_groups:
             raise ValueError(f"num_heads {self.num_heads} is not divisible by num_groups {num_groups}")
         self.num_groups = num_groups
         self.state_shape = (self.num_heads, state_dim, inner // self.num_heads)

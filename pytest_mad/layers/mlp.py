@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pytest_mad.layers.checks import check_counts
 from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.ops.operator import Backend
 from pytest_mad.layers.projection import projection
@@ -30,6 +31,7 @@ class MLP(Mixer):
     ) -> None:
         super().__init__()
         dim_inner = 4 * dim if dim_inner is None else dim_inner
+        check_counts(dim_inner=dim_inner)
         self.up = projection(dim, dim_inner, bias)
         self.down = projection(dim_inner, dim, bias)
         self.dropout = nn.Dropout(dropout)
@@ -59,6 +61,7 @@ class SwiGLU(Mixer):
     ) -> None:
         super().__init__()
         dim_inner = 16 * -(-int(8 * dim / 3) // 16) if dim_inner is None else dim_inner
+        check_counts(dim_inner=dim_inner)
         self.gate = projection(dim, dim_inner, bias)
         self.up = projection(dim, dim_inner, bias)
         self.down = projection(dim_inner, dim, bias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pytest_mad.layers.checks import check_counts
 from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.ops.operator import Backend
 from pytest_mad.layers.projection import projection
@@ -43,6 +44,7 @@ class MoeMLP(Mixer):
         compat: bool = False,
     ) -> None:
         super().__init__()
+        check_counts(dim_inner=dim_inner, num_experts=num_experts)
         self.num_experts = num_experts
         self.up = projection(dim, dim_inner * num_experts, bias)
         self.gate = projection(dim, dim_inner * num_experts, bias)

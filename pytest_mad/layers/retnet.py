@@ -10,7 +10,7 @@ from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.norms import RMSNorm
 from pytest_mad.layers.ops.gla import gla
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, projection, split_heads
+from pytest_mad.layers.projection import count_heads, expanded, projection, split_heads
 from pytest_mad.layers.registry import register_layer
 from pytest_mad.layers.rotary import angle_tables, rotate
 
@@ -45,9 +45,9 @@ class RetNet(Mixer):
         self.num_heads = count_heads(dim, num_heads, head_dim)
         self.key_head_dim = dim // self.num_heads
         if self.key_head_dim % 2:
-            raise ValueError(f"the heads of retnet must have an even width to rotate, not {self.key_head_dim}")
-        self.value_dim = int(dim * expand_v)
-        self.value_head_dim = self.value_dim // count_heads(self.value_dim, self.num_heads, None)
+            raise ValueError(f"retnet rotates pairs of channels, not heads of {self.key_head_dim}: change num_heads")
+        self.value_dim = expanded(dim, self.num_heads, expand_v=expand_v)
+        self.value_head_dim = self.value_dim // self.num_heads
         self.backend = check_backend(backend)
         self.qk = projection(dim, 2 * dim)
         self.v = projection(dim, self.value_dim)

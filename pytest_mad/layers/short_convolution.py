@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pytest_mad.layers.checks import check_counts
 from pytest_mad.layers.ops.convolution import short_convolution
 from pytest_mad.layers.ops.operator import Backend
 
@@ -20,8 +21,7 @@ class ShortConvolution(nn.Module):
 
     def __init__(self, channels: int, width: int, bias: bool = False) -> None:
         super().__init__()
-        if width < 1:
-            raise ValueError(f"the width of a short convolution must be at least 1, not {width}")
+        check_counts(conv_width=width)
         bound = width**-0.5  # as nn.Conv1d draws it
         self.weight_CW = nn.Parameter(torch.empty(channels, width).uniform_(-bound, bound))
         self.bias_C = nn.Parameter(torch.empty(channels).uniform_(-bound, bound)) if bias else None

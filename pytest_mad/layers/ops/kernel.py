@@ -122,7 +122,7 @@ def _trouble(kernel: Kernel, reference: Form, call: Call) -> RuntimeError | None
 def _warn(kernel: Kernel, verdict: Exception | None) -> None:
     if isinstance(verdict, RuntimeError) and not kernel.is_absent() and kernel not in _warned:
         _warned.add(kernel)
-        warnings.warn(f"{verdict}; the reference is used instead", stacklevel=2)
+        warnings.warn(f"{verdict}; going on without it", stacklevel=2)
 
 
 @functools.cache
@@ -131,6 +131,8 @@ def _imported(module: str) -> ModuleType | Exception:
     try:
         with warnings.catch_warnings():  # theirs, which would end a test run under -W error
             warnings.simplefilter("ignore")
+            # a package that fails may leave modules behind, which alone could be imported the second time
+            importlib.import_module(module.partition(".")[0])
             return importlib.import_module(module)
     except Exception as error:
         return error

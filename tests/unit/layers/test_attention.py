@@ -143,7 +143,7 @@ def test_position_tables_are_no_part_of_the_state() -> None:
         ({"num_heads": 16}, "rotary_dim must be even"),
         ({"num_heads": 1, "rotary_dim": 3}, "rotary_dim must be even"),
         ({"num_heads": 1, "rotary_dim": 18}, "rotary_dim 18 is more than the head's 16"),
-        ({"num_heads": 1, "window": 0}, "window must be at least 1, not 0"),
+        ({"num_heads": 1, "window": 0}, "window must be a whole number of at least 1, not 0"),
     ],
 )
 def test_impossible_configs(config: dict[str, int], message: str) -> None:

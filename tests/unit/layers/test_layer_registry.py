@@ -79,7 +79,8 @@ def test_heads_may_be_given_in_either_way() -> None:
     ("config", "message"),
     [
         ({"head_dim": 7}, "dim 128 is not divisible by head_dim 7"),
-        ({"num_heads": 0}, "dim 128 is not divisible by num_heads 0"),
+        ({"num_heads": 0}, "num_heads must be a whole number of at least 1, not 0"),
+        ({"head_dim": 2.0}, "head_dim must be a whole number of at least 1, not 2.0"),
         ({"num_heads": 8, "head_dim": 16}, "give exactly one of num_heads and head_dim"),
         ({"num_heads": None}, "give exactly one of num_heads and head_dim"),
     ],

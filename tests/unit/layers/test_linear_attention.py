@@ -75,8 +75,8 @@ def test_relu_map_with_an_empty_normaliser_is_zero_with_finite_gradients() -> No
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"num_heads": 4, "expand_k": 0.5}, "dim 6 is not divisible by num_heads 4"),
-        ({"num_heads": 4, "expand_v": 0.5}, "dim 6 is not divisible by num_heads 4"),
+        ({"num_heads": 4, "expand_k": 0.5}, "expand_k \\* dim = 6 is not divisible by num_heads 4"),
+        ({"num_heads": 4, "expand_v": 0}, "expand_v must be positive, not 0"),
         ({"num_heads": 1, "feature_map": "hedghog"}, "unknown feature_map 'hedghog': did you mean 'hedgehog'?"),
     ],
 )
