@@ -24,7 +24,7 @@ class DeltaNet(Mixer):
 
     q, k and v pass a short convolution and silu, q and k have norm 1, and ``beta_t = sigmoid(W_b x_t)`` per head.
 
-    Source: Yang et al., Parallelizing Linear Transformers with the Delta Rule, arXiv 2406.06484, eq. 3 and section 3.3.
+    Source: Yang et al., Parallelizing Linear Transformers with the Delta Rule, arXiv 2406.06484, sections 2.2 and 3.3.
 
     Args:
         dim: width D.

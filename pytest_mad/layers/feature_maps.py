@@ -129,7 +129,7 @@ class Hedgehog(FeatureMap):
 class DPFP(FeatureMap):
     """With ``r = [relu(x), relu(-x)]``: the products ``r (.) roll(r, i)`` for i = 1..nu, positive.
 
-    Source: Schlag et al., Linear Transformers Are Secretly Fast Weight Programmers, arXiv 2102.11174, section 5.3.
+    Source: Schlag et al., Linear Transformers Are Secretly Fast Weight Programmers, arXiv 2102.11174, section 5.4.
 
     ``compat``: MAD-Lab's second half is ``-relu(x)``, so negative inputs are lost and features can be negative.
     """

@@ -23,7 +23,7 @@ class GatedSlotAttention(Mixer):
     ``y_t = W_o norm(silu(softmax(q_t K_t) V_t))``, with ``f_t = sigmoid(W_f x_t)^(1 / gate_normalizer)`` per slot, and
     silu on q, k and v.
 
-    Source: Zhang et al., Gated Slot Attention, arXiv 2409.07146, eq. 6-8 and section 3.3.
+    Source: Zhang et al., Gated Slot Attention, arXiv 2409.07146.
 
     Args:
         dim: width D.

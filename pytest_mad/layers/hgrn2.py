@@ -21,7 +21,7 @@ class HGRN2(Mixer):
     What is forgotten makes room for what is written: there is no key but ``1 - f_t``, with
     ``f_t = b + (1 - b) sigmoid(W_f x_t)`` and ``q_t = silu(W_q x_t)``.
 
-    Source: Qin et al., HGRN2, arXiv 2404.07904, eq. 5 and 6.
+    Source: Qin et al., HGRN2, arXiv 2404.07904.
 
     Args:
         dim: width D.

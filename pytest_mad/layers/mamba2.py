@@ -24,7 +24,7 @@ class Mamba2(Mixer):
     x, B and C pass a short convolution and silu. A head has one rate A and one skip D; B and C are shared by the heads
     of a group.
 
-    Source: Dao and Gu, Transformers are SSMs, arXiv 2405.21060, eq. 16 and section 7.
+    Source: Dao and Gu, Transformers are SSMs, arXiv 2405.21060, eq. 2 with a scalar for A, and section 7.
 
     Args:
         dim: width D.

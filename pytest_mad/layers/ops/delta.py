@@ -21,8 +21,8 @@ def recurrent_delta_rule(
 ) -> tuple[Tensor, Tensor]:
     """``S' = diag(exp g_t) S_{t-1}``, ``S_t = S' + beta_t k_t^T (v_t - k_t S')`` and ``o_t = q_t S_t``.
 
-    Source: Yang et al., DeltaNet, arXiv 2406.06484, eq. 3; with decay: Gated DeltaNet, arXiv 2412.06464, eq. 10; with
-    decay per channel: Kimi Linear, arXiv 2510.26692, eq. 1.
+    Source: Yang et al., DeltaNet, arXiv 2406.06484, section 2.2; with decay: Gated DeltaNet, arXiv 2412.06464, eq. 10;
+    with decay per channel: Kimi Linear, arXiv 2510.26692, eq. 1.
 
     Args:
         q_BTHK, k_BTHK, v_BTHV: queries, keys and values; q comes scaled, k with norm 1.
@@ -63,7 +63,7 @@ def recurrent_dplr(
 ) -> tuple[Tensor, Tensor]:
     """``S_t = (diag(exp g_t) + b_t^T a_t) S_{t-1} + k_t^T v_t`` and ``o_t = q_t S_t``: diagonal plus low rank.
 
-    Source: Peng et al., RWKV-7, arXiv 2503.14456, eq. 16. Arguments as in `recurrent_delta_rule`; b is k if None.
+    Source: Peng et al., RWKV-7, arXiv 2503.14456, eq. 17. Arguments as in `recurrent_delta_rule`; b is k if None.
     """
     b_BTHK = k_BTHK if b_BTHK is None else b_BTHK
     outputs = []

@@ -25,7 +25,7 @@ def recurrent(
     With a bonus u, the token itself enters by another way: ``o_t = q_t (S_{t-1} + (u (.) k_t)^T v_t)``.
 
     Source: Yang et al., Gated Linear Attention, arXiv 2312.06635, eq. 3; the bonus: Peng et al., Eagle and Finch,
-    arXiv 2404.05892, eq. 18.
+    arXiv 2404.05892, eq. 8.
 
     Args:
         q_BTHK, k_BTHK, v_BTHV: queries, keys and values; q comes scaled.

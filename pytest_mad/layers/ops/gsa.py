@@ -16,7 +16,7 @@ def recurrent(
     """``K_t = K_{t-1} diag(exp g_t) + k_t^T s_t``, ``V_t = diag(exp g_t) V_{t-1} + s_t^T v_t``,
     ``o_t = softmax(q_t K_t) V_t``.
 
-    Source: Zhang et al., Gated Slot Attention, arXiv 2409.07146, eq. 6-8.
+    Source: Zhang et al., Gated Slot Attention, arXiv 2409.07146.
 
     Args:
         q_BTHK, k_BTHK, v_BTHV: queries, keys and values; q comes scaled.

@@ -16,7 +16,7 @@ def recurrent(u_BTC: Tensor, h_SC: Tensor, past_BPC: Tensor) -> tuple[Tensor, Te
 
     There is no recurrence of a fixed size: every output reads all inputs, which are kept.
 
-    Source: Poli et al., Hyena Hierarchy, arXiv 2302.10866, section 2.1.
+    Source: Poli et al., Hyena Hierarchy, arXiv 2302.10866, eq. 1.
 
     Args:
         u_BTC: input.

@@ -14,7 +14,7 @@ def recurrent(
 ) -> tuple[Tensor, Tensor]:
     """``S_t = exp(dt_t A) S_{t-1} + dt_t B_t^T x_t`` and ``y_t = C_t S_t``, in each head.
 
-    Source: Dao and Gu, Transformers are SSMs, arXiv 2405.21060, eq. 16.
+    Source: Dao and Gu, Transformers are SSMs, arXiv 2405.21060, eq. 2 with a scalar for A.
 
     Args:
         x_BTHP: input of each head.

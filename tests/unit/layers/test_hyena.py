@@ -220,7 +220,7 @@ def test_no_kernel_for_the_long_convolution(name: str) -> None:
     ("name", "config", "message"),
     [
         ("hyena", {"proj_groups": 5}, "three times 128 channels are not divisible by proj_groups 5"),
-        ("mh-hyena", {"proj_groups": 0}, "three times 32 channels are not divisible by proj_groups 0"),
+        ("mh-hyena", {"proj_groups": 0}, "proj_groups must be a whole number of at least 1, not 0"),
         ("mh-hyena", {"head_dim": 12}, "dim 32 is not divisible by head_dim 12"),
         ("hyena-experts", {"active_experts": 9}, "active_experts must be from 1 to num_experts 8, not 9"),
         ("hyena", {"backend": "fast"}, "backend must be one of auto, reference, kernel, not 'fast'"),
