@@ -68,6 +68,10 @@ class Mamba(Mixer):
     def init_state(self, batch: int) -> State:
         return {"conv": self.conv.init_state(batch), "h": self._zeros(batch, *self.A_log_CN.shape)}
 
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """``(B, T, D) -> (B, T, D)``, all positions at once. No state at all is what the kernel wants for an empty one."""
+        return self._mix(x_BTD, {"conv": self.conv.init_state(len(x_BTD))}, self.backend)[0]
+
     def _mix(self, x_BTD: Tensor, state: State, backend: Backend) -> tuple[Tensor, State]:
         x_BTC, z_BTC = self.xz(x_BTD).chunk(2, -1)
         x_BTC, past_BPC = self.conv(x_BTC, state["conv"], backend)
@@ -75,6 +79,6 @@ class Mamba(Mixer):
         low_rank_BTR, B_BTN, C_BTN = self.select(x_BTC).split(self.widths, -1)
         dt_BTC = F.softplus(self.dt(low_rank_BTR))
         A_CN = -self.A_log_CN.exp()
-        y_BTC, h_BCN = selective_scan(x_BTC, dt_BTC, A_CN, B_BTN, C_BTN, state["h"], backend=backend)
+        y_BTC, h_BCN = selective_scan(x_BTC, dt_BTC, A_CN, B_BTN, C_BTN, state.get("h"), backend=backend)
         y_BTC = y_BTC + self.D_C * x_BTC
         return self.out(y_BTC * F.silu(z_BTC)), {"conv": past_BPC, "h": h_BCN}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from pytest_mad.layers.ops import flash_kernels
 from pytest_mad.layers.ops.operator import Operator
 
 CACHED_SCORES = 2**22  # numbers of float32 in 16 MiB
@@ -59,4 +60,4 @@ def _written_out_is_faster(q_BHTK: Tensor, k_BHSK: Tensor) -> bool:
     return q_BHTK.device.type == "cpu" and batch * heads * length * k_BHSK.shape[2] <= CACHED_SCORES
 
 
-attention = Operator(name="attention", recurrent=attend, reference=attend, wide=False)
+attention = Operator(name="attention", recurrent=attend, reference=attend, kernels=(flash_kernels.FLASH_ATTENTION,), wide=False)

@@ -68,12 +68,10 @@ class Operator:
         if backend == "reference" or (backend == "auto" and not on_gpu(first)):
             return None
         call = Call(tensors, config, self.reference)
-        trouble = why_none(first)
+        trouble = why_none(first) if self.kernels else ValueError(f"{self.name} has none, use 'auto'")
         kernel, complaints = (None, [trouble]) if trouble else self._first_able(call)
         if kernel is None and backend == "kernel":
-            kind = type(complaints[0]) if complaints else ValueError
-            reasons = "; ".join(map(str, complaints)) or f"{self.name} has none, use 'auto'"
-            raise kind(f"backend='kernel': {reasons}")
+            raise type(complaints[0])(f"backend='kernel': {'; '.join(map(str, complaints))}")
         return kernel
 
     def _first_able(self, call: Call) -> tuple[Kernel | None, list[Exception]]:

@@ -10,7 +10,7 @@ from pytest_mad.layers.ops.operator import Operator
 
 
 def recurrent(
-    x_BTC: Tensor, dt_BTC: Tensor, A_CN: Tensor, B_BTN: Tensor, C_BTN: Tensor, h_BCN: Tensor
+    x_BTC: Tensor, dt_BTC: Tensor, A_CN: Tensor, B_BTN: Tensor, C_BTN: Tensor, h_BCN: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """``h_t = exp(dt_t A) (.) h_{t-1} + (dt_t x_t) B_t`` and ``y_t = h_t C_t``, for each channel N modes.
 
@@ -21,11 +21,12 @@ def recurrent(
         dt_BTC: step size, positive.
         A_CN: rates of decay, negative.
         B_BTN, C_BTN: how the modes are written and read.
-        h_BCN: the state before the first token.
+        h_BCN: the state before the first token; None for zeros, the only start that mamba-ssm's kernel has.
 
     Returns:
         y_BTC, and the state behind the last token.
     """
+    h_BCN = x_BTC.new_zeros(len(x_BTC), *A_CN.shape) if h_BCN is None else h_BCN
     outputs = []
     for t in range(x_BTC.shape[1]):
         dt_BC1 = dt_BTC[:, t, :, None]
@@ -35,12 +36,14 @@ def recurrent(
 
 
 def scanned(
-    x_BTC: Tensor, dt_BTC: Tensor, A_CN: Tensor, B_BTN: Tensor, C_BTN: Tensor, h_BCN: Tensor
+    x_BTC: Tensor, dt_BTC: Tensor, A_CN: Tensor, B_BTN: Tensor, C_BTN: Tensor, h_BCN: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """`recurrent` in parallel, by an associative scan."""
     kept_BTCN = (dt_BTC[..., None] * A_CN).exp()
     written_BTCN = (dt_BTC * x_BTC)[..., None] * B_BTN[:, :, None]
-    written_BTCN = torch.cat([written_BTCN[:, :1] + kept_BTCN[:, :1] * h_BCN[:, None], written_BTCN[:, 1:]], 1)
+    if h_BCN is not None:
+        first_B1CN = written_BTCN[:, :1] + kept_BTCN[:, :1] * h_BCN[:, None]
+        written_BTCN = torch.cat([first_B1CN, written_BTCN[:, 1:]], 1)
     h_BTCN = linear_scan(kept_BTCN, written_BTCN)
     return (h_BTCN @ C_BTN[..., None]).squeeze(-1), h_BTCN[:, -1]
 
