@@ -69,7 +69,7 @@ class Mamba(Mixer):
         return {"conv": self.conv.init_state(batch), "h": self._zeros(batch, *self.A_log_CN.shape)}
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """``(B, T, D) -> (B, T, D)``, all positions at once. No state at all is what the kernel wants for an empty one."""
+        """``(B, T, D) -> (B, T, D)``, all positions at once; without a state, which the kernel does not take."""
         return self._mix(x_BTD, {"conv": self.conv.init_state(len(x_BTD))}, self.backend)[0]
 
     def _mix(self, x_BTD: Tensor, state: State, backend: Backend) -> tuple[Tensor, State]:

@@ -60,4 +60,6 @@ def _written_out_is_faster(q_BHTK: Tensor, k_BHSK: Tensor) -> bool:
     return q_BHTK.device.type == "cpu" and batch * heads * length * k_BHSK.shape[2] <= CACHED_SCORES
 
 
-attention = Operator(name="attention", recurrent=attend, reference=attend, kernels=(flash_kernels.FLASH_ATTENTION,), wide=False)
+attention = Operator(
+    name="attention", recurrent=attend, reference=attend, kernels=(flash_kernels.FLASH_ATTENTION,), wide=False
+)
