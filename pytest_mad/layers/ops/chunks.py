@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FORGOTTEN = -60.0  # e^-60 leaves nothing that a float could tell from nothing
+
 
 def split(x_BTHK: Tensor, size: int) -> Tensor:
     """``(B, T, H, K) -> (B, H, N, size, K)``: N chunks, the last one filled up with zeros.
@@ -16,6 +18,11 @@ def split(x_BTHK: Tensor, size: int) -> Tensor:
     x_BTHK = F.pad(x_BTHK, (0, 0, 0, 0, 0, missing)) if missing else x_BTHK
     batch, length, heads, width = x_BTHK.shape
     return x_BTHK.reshape(batch, length // size, size, heads, width).permute(0, 3, 1, 2, 4)
+
+
+def split_decay(g_BTHK: Tensor, size: int) -> Tensor:
+    """`split` for log decays, of which those beyond `FORGOTTEN` would only round away the others in a sum."""
+    return split(g_BTHK.clamp(min=FORGOTTEN), size)
 
 
 def join(x_BHNCV: Tensor, length: int) -> Tensor:

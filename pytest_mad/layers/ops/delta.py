@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pytest_mad.layers.ops import fla_kernels
-from pytest_mad.layers.ops.chunks import carry, decayed_scores, join, later, sooner, split
+from pytest_mad.layers.ops.chunks import carry, decayed_scores, join, later, sooner, split, split_decay
 from pytest_mad.layers.ops.operator import Operator
 
 CHUNK = 32
@@ -91,7 +91,8 @@ def chunked_dplr(
     """
     length = q_BTHK.shape[1]
     size = min(length, CHUNK) if g_BTHK.shape[-1] == 1 else CHUNK_OF_CHANNELS
-    q, k, v, a, g = (split(x, size) for x in (q_BTHK, k_BTHK, v_BTHV, a_BTHK, g_BTHK))
+    q, k, v, a = (split(x, size) for x in (q_BTHK, k_BTHK, v_BTHV, a_BTHK))
+    g = split_decay(g_BTHK, size)
     b = k if b_BTHK is None else split(b_BTHK, size)
     until = g.cumsum(-2)
     end = until[..., -1:, :]

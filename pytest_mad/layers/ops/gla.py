@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pytest_mad.layers.ops import fla_kernels
-from pytest_mad.layers.ops.chunks import carry, decayed_scores, join, later, sooner, split
+from pytest_mad.layers.ops.chunks import carry, decayed_scores, join, later, sooner, split, split_decay
 from pytest_mad.layers.ops.operator import Operator
 
 CHUNK = 64  # with one decay per head a chunk costs C^2 (K + V), two matrix products
@@ -54,7 +54,8 @@ def chunked(
     g_BTHK = torch.zeros_like(q_BTHK[..., :1]) if g_BTHK is None else g_BTHK
     length = q_BTHK.shape[1]
     size = min(length, CHUNK) if g_BTHK.shape[-1] == 1 else CHUNK_OF_CHANNELS
-    q, k, v, g = (split(x, size) for x in (q_BTHK, k_BTHK, v_BTHV, g_BTHK))
+    q, k, v = (split(x, size) for x in (q_BTHK, k_BTHK, v_BTHV))
+    g = split_decay(g_BTHK, size)
     until = g.cumsum(-2)  # log decay from the chunk's beginning up to and with each token
     end = until[..., -1:, :]
     before, S_BHKV = carry(end.exp().mT, (k * (end - until).exp()).mT @ v, S_BHKV)

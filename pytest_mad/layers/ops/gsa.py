@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pytest_mad.layers.ops import fla_kernels, gla
-from pytest_mad.layers.ops.chunks import carry, halves, join, split
+from pytest_mad.layers.ops.chunks import carry, halves, join, split, split_decay
 from pytest_mad.layers.ops.operator import Operator
 
 
@@ -50,8 +50,8 @@ def _read_keys(q_BTHK: Tensor, k_BTHK: Tensor, s_BTHM: Tensor, g_BTHM: Tensor, K
     """``q_t K_t`` for all t, and the last K. The decay is one of the written slots, not of the read keys."""
     length = q_BTHK.shape[1]
     size = gla.CHUNK_OF_CHANNELS
-    q, k, s, g = (split(x, size) for x in (q_BTHK, k_BTHK, s_BTHM, g_BTHM))
-    until = g.cumsum(-2)
+    q, k, s = (split(x, size) for x in (q_BTHK, k_BTHK, s_BTHM))
+    until = split_decay(g_BTHM, size).cumsum(-2)
     end = until[..., -1:, :]
     inside = decayed_sum(q @ k.mT, s, until)
 

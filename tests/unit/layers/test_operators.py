@@ -264,11 +264,11 @@ def test_single_precision_is_enough(name: str) -> None:
 def test_extreme_decays(name: str, dtype: torch.dtype, length: int, decay: Callable[..., Tensor]) -> None:
     """A decay of e^-1000 is zero, and its inverse infinite: a form that needs the inverse gives nan.
 
-    In float32, sums of logarithms in the thousands leave a small decay behind them three digits.
+    In float32, sums of logarithms in the thousands would leave the small decay behind them three digits.
     """
     arguments = draw(name, Shape(length=length), decay)
     reference, recurrent = (compute(name, form, arguments, dtype) for form in FORMS)
-    assert_equal(reference, recurrent, 1e-10 if dtype == torch.float64 else 1e-3)
+    assert_equal(reference, recurrent, 1e-10 if dtype == torch.float64 else 1e-4)
 
 
 @every_case
