@@ -202,3 +202,37 @@ def test_language_model_learns_to_recall() -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.2
+
+
+@pytest.mark.parametrize("position_embeds", [None, nn.Embedding, sincos_table])
+def test_token_by_token_gives_the_same_logits(position_embeds: object) -> None:
+    torch.manual_seed(0)
+    layers = stack("mamba", "rwkv5-channel-mixer", "mh-attention", "moe-mlp")
+    model = LanguageModel(layers, dim=DIM, vocab_size=VOCAB, max_length=LENGTH, position_embeds=position_embeds)
+    model, tokens = model.double().eval(), random_tokens()
+    states, logits = model.init_state(3), []
+    for tokens_B in tokens.unbind(1):
+        logits_BV, states = model.step(tokens_B, states)
+        logits.append(logits_BV)
+    torch.testing.assert_close(torch.stack(logits, 1), model(tokens), atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("backbone", [LanguageModel, AutoEncoder])
+@pytest.mark.parametrize(
+    ("names", "size"),
+    [
+        (("mamba", "swiglu", "retnet", "rwkv5-channel-mixer"), (32 * 4 + 32 * 3) + 16 * 16 + 16),
+        (("swiglu", "mlp"), 0),
+        (("mamba", "swiglu", "mh-attention", "swiglu"), None),
+    ],
+)
+def test_state_size_is_the_sum_over_layers(backbone: type[nn.Module], names: tuple[str, ...], size: int | None) -> None:
+    assert backbone(stack(*names), dim=DIM, vocab_size=VOCAB, max_length=LENGTH).state_size() == size
+
+
+def test_a_layer_that_is_no_mixer_trains_but_has_no_step() -> None:
+    model = LanguageModel([Special(), *stack("swiglu")], dim=DIM, vocab_size=VOCAB, max_length=LENGTH)
+    assert model(random_tokens()).shape == (3, LENGTH, VOCAB)
+    assert model.state_size() is None
+    with pytest.raises(TypeError, match="Special runs over whole sequences only"):
+        model.init_state(1)

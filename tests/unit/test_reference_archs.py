@@ -1,0 +1,82 @@
+"""Every module of `reference_archs` is an architecture in MAD-Lab's form, and stands in the scoreboard."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import reference_archs
+from benchmarks import scoreboard
+from pytest_mad.adapters import build_model
+from pytest_mad.architecture import from_target
+from pytest_mad.backbones import AutoEncoder, LanguageModel
+from pytest_mad.grid import settings
+from pytest_mad.layers import layer_names
+from pytest_mad.layers.mixer import Mixer
+from pytest_mad.training.sweep import guard
+
+NAMES = [module.name for module in pkgutil.iter_modules(reference_archs.__path__) if not module.name.startswith("_")]
+FACTORIES = ["make_model", "make_paper_model"]
+VOCAB, LENGTH = 11, 24
+
+every_architecture = pytest.mark.parametrize("name", NAMES)
+
+
+def load(name: str) -> object:
+    return importlib.import_module(f"reference_archs.{name}")
+
+
+def test_the_scoreboard_and_its_file_have_them_all() -> None:
+    assert set(scoreboard.ARCHITECTURES) == set(NAMES)
+
+
+@every_architecture
+@pytest.mark.parametrize("factory", FACTORIES)
+@pytest.mark.parametrize(("task", "backbone"), [("in-context-recall", LanguageModel), ("compression", AutoEncoder)])
+def test_factories_have_mad_labs_form(name: str, factory: str, task: str, backbone: type[nn.Module]) -> None:
+    make: Callable[..., nn.Module] = getattr(load(name), factory)
+    assert list(inspect.signature(make).parameters) == ["task", "vocab_size", "max_length"]
+    model = make(task=task, vocab_size=VOCAB, max_length=LENGTH)
+    assert isinstance(model, backbone)
+    assert model.vocab_size == VOCAB
+    assert model(torch.randint(VOCAB, (2, LENGTH))).shape == (2, LENGTH, VOCAB)
+
+
+@every_architecture
+def test_the_stack_is_the_one_that_is_named(name: str) -> None:
+    module = load(name)
+    assert set(module.LAYERS) <= set(layer_names())
+    assert len(module.LAYERS) == 4
+    assert "arXiv" in module.__doc__ or "control" in module.__doc__
+    for factory, width in zip(FACTORIES, (64, 128), strict=True):
+        model = getattr(module, factory)(task="memorization", vocab_size=VOCAB, max_length=LENGTH)
+        assert len(model.trunk.layers) == 4
+        assert model.trunk.token_embeds.embedding_dim == width
+        assert all(isinstance(layer, Mixer) for layer in model.trunk.layers)
+
+
+@every_architecture
+def test_the_models_step_is_its_parallel_form(name: str) -> None:
+    torch.manual_seed(0)
+    model = load(name).make_model(task="in-context-recall", vocab_size=VOCAB, max_length=LENGTH).double()
+    tokens = torch.randint(VOCAB, (2, LENGTH))
+    states, logits = model.init_state(2), []
+    for t in range(LENGTH):
+        logits_BV, states = model.step(tokens[:, t], states)
+        logits.append(logits_BV)
+    torch.testing.assert_close(torch.stack(logits, 1), model(tokens), atol=1e-9, rtol=1e-9)
+
+
+@every_architecture
+def test_the_guard_lets_it_pass(name: str) -> None:
+    setting = settings("smoke")["selective-copying[baseline]"]
+    torch.manual_seed(0)
+    architecture = from_target(f"reference_archs.{name}:make_model")
+    model = build_model(architecture, setting, torch.device("cpu"))
+    guard(setting, model, torch.device("cpu"))
