@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def check_length(length: int, max_length: int) -> None:
     """Raise a ValueError if an input reaches beyond the position that a length-bound layer was built for."""
@@ -17,7 +19,7 @@ def check_counts(**counts: int) -> None:
 
 
 def check_positive(**numbers: float) -> None:
-    """Raise a ValueError that names the first argument which is not above 0."""
+    """Raise a ValueError that names the first argument which is no finite number above 0."""
     for name, number in numbers.items():
-        if not number > 0:
+        if not isinstance(number, int | float) or not 0 < number < math.inf:
             raise ValueError(f"{name} must be positive, not {number!r}")

@@ -119,7 +119,8 @@ class GatedDeltaNet(DeltaNet):
 class KimiDeltaAttention(DeltaNet):
     """Gated DeltaNet with one decay per key channel, and a sigmoid for the gate; both gates are of low rank.
 
-    ``a_t = exp(-exp(A) softplus(W_2 W_1 x_t + b))``, with exp(A), one per head, uniform from 1 to 16 at first.
+    ``a_t = exp(-exp(A) softplus(W_2 W_1 x_t + b))``, with exp(A), one per head, uniform from 1 to 16, and softplus(b)
+    log-uniform from 0.001 to 0.1 at first.
 
     Source: Kimi Team, Kimi Linear, arXiv 2510.26692, eq. 1 and section 4. Arguments: see `DeltaNet`.
     """

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pytest_mad.layers.checks import check_counts
 from pytest_mad.layers.mixer import Mixer, State
-from pytest_mad.layers.norms import RMSNorm
+from pytest_mad.layers.norms import GroupedRMSNorm
 from pytest_mad.layers.ops.operator import Backend, check_backend
 from pytest_mad.layers.ops.ssd import ssd
 from pytest_mad.layers.projection import count_heads, projection, split_heads
@@ -22,7 +22,7 @@ class Mamba2(Mixer):
     """``S_t = exp(dt_t A) S_{t-1} + dt_t B_t^T x_t`` and ``y_t = W_o norm(silu(z_t) (.) (C_t S_t + D x_t))``.
 
     x, B and C pass a short convolution and silu. A head has one rate A and one skip D; B and C are shared by the heads
-    of a group.
+    of a group, over which the norm is taken too.
 
     Source: Dao and Gu, Transformers are SSMs, arXiv 2405.21060, eq. 2 with a scalar for A, and section 7.
 
@@ -67,7 +67,7 @@ class Mamba2(Mixer):
         self.dt_bias_H = nn.Parameter(draw_dt_bias(self.num_heads))
         self.A_log_H = nn.Parameter(torch.empty(self.num_heads).uniform_(1, 16).log())
         self.D_H = nn.Parameter(torch.ones(self.num_heads))
-        self.norm = RMSNorm(inner)
+        self.norm = GroupedRMSNorm(inner, num_groups)
         self.out = projection(inner, dim)
 
     def init_state(self, batch: int) -> State:

@@ -38,7 +38,9 @@ def expanded(dim: int, num_heads: int, **factor: float) -> int:
     """
     ((name, value),) = factor.items()
     check_positive(**factor)
-    width = int(dim * value)
+    width = round(dim * value)
+    if width < 1:
+        raise ValueError(f"{name} * dim must be at least 1, not {value} * {dim}")
     count_heads(width, num_heads, None, name=f"{name} * dim =")
     return width
 

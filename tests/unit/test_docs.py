@@ -10,7 +10,11 @@ import pytest
 from pytest_mad.layers import build_layer, layer_names
 
 LENGTH = 128
-ROWS = re.findall(r"^\| (`.*?) \| (.*?) \| (.*?) \|", Path(__file__).parents[2].joinpath("docs/layers.md").read_text(encoding="utf-8"), re.MULTILINE)
+ROWS = re.findall(
+    r"^\| (`.*?) \| (.*?) \| (.*?) \|",
+    Path(__file__).parents[2].joinpath("docs/layers.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
 STATED = {name: (state, parameters) for names, state, parameters in ROWS for name in re.findall(r"`(.*?)`", names)}
 
 
