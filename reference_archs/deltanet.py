@@ -1,6 +1,7 @@
 """DeltaNet (Yang et al., arXiv 2406.06484) and SwiGLU: a state that is corrected, and never forgets.
 
-EXPECT
+An instructive profile: expect recall within 100 steps, where attention needs 400. Published MAD scores: 100 in recall
+and 22 to 56 in fuzzy recall, but only 30 to 53 in memorization, which at smoke sizes it passes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Gated DeltaNet (Yang et al., arXiv 2412.06464) and SwiGLU: the delta rule with decay.
 
-EXPECT
+The best-known linear mixer of today: expect all six tasks to pass at smoke sizes, recall within 150 steps. Published
+MAD scores: 100 in recall, about 30 in fuzzy recall, 55 to 82 in memorization.
 """
 
 from __future__ import annotations

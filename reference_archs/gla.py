@@ -1,6 +1,7 @@
 """Gated linear attention (Yang et al., arXiv 2312.06635) and SwiGLU, a member of MAD's comparison.
 
-EXPECT
+Expect all six tasks to pass at smoke sizes, compression and fuzzy recall late. Published MAD scores: 81 to 100 in
+recall, 7 to 39 in fuzzy recall.
 """
 
 from __future__ import annotations

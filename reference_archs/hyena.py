@@ -1,6 +1,7 @@
 """Hyena (Poli et al., arXiv 2302.10866) and SwiGLU: long convolutions between gates, the same for every input.
 
-EXPECT
+Expect five of the six tasks to pass at smoke sizes, and fuzzy recall to stay below its threshold: a convolution cannot
+compare what it moves. Published MAD scores: about 80 in recall, 8 in fuzzy recall.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Ungated linear attention (Katharopoulos et al., arXiv 2006.16236) with the feature map elu + 1, and SwiGLU.
 
-Its state is a sum over all keys, from which close keys cannot be told apart: expect recall that stops well below
-attention. Normalised smoke scores of seed 0: recall 0.46, noisy 0.56, fuzzy 0.22, memorization 0.90, compression 0.88,
-selective copying 0.96.
+Its state is a sum over all keys, from which close keys cannot be told apart: expect it to fail all three kinds of
+recall at smoke sizes, and to pass memorization, compression and selective copying.
 """
 
 from __future__ import annotations

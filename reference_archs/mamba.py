@@ -1,6 +1,7 @@
 """Mamba (Gu and Dao, arXiv 2312.00752) and SwiGLU: the classic selective state-space model.
 
-EXPECT
+Its state is chosen by the input, token by token: expect all six tasks to pass at smoke sizes, fuzzy recall late, with
+its budget almost used up. Published MAD scores have it near 90 in recall and below 15 in fuzzy recall.
 """
 
 from __future__ import annotations

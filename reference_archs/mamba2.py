@@ -1,6 +1,7 @@
 """Mamba-2 (Dao and Gu, arXiv 2405.21060) and SwiGLU: selective, with one decay per head.
 
-EXPECT
+Expect all six tasks to pass at smoke sizes. Published MAD scores: 100 in recall, 51 in fuzzy recall, 42 in
+memorization, which at smoke sizes it passes.
 """
 
 from __future__ import annotations

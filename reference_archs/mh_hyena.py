@@ -1,6 +1,7 @@
 """Multi-head Hyena (Massaroli et al., arXiv 2310.18780; MAD, arXiv 2403.17844) and SwiGLU: MAD's best convolutions.
 
-EXPECT
+Expect five of the six tasks to pass at smoke sizes, and fuzzy recall to stay just below its threshold. Published MAD
+scores: 97 to 99 in recall, 14 to 18 in fuzzy recall.
 """
 
 from __future__ import annotations

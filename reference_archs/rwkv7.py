@@ -1,6 +1,7 @@
 """RWKV-7 (Peng et al., arXiv 2503.14456): time and channel mixers, which both see the previous token.
 
-EXPECT
+Expect all six tasks to pass at smoke sizes, recall within 50 steps: the token shift brings each key to its value.
+Published MAD scores: 100 in recall, 18 in fuzzy recall, 89 in memorization.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Striped Mamba (after MAD, arXiv 2403.17844): one layer of Mamba and one of attention.
 
-EXPECT
+Expect all six tasks to pass at smoke sizes, recall within 50 to 150 steps: quicker than either layer alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Striped multi-head Hyena with experts (MAD, arXiv 2403.17844): MAD's best score overall.
 
-EXPECT
+Expect all six tasks to pass at smoke sizes, about as quickly as with SwiGLU.
 """
 
 from __future__ import annotations
