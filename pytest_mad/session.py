@@ -198,11 +198,13 @@ class Session:
             terminal.write_line(line.text, bold=line.bold, **markup)
 
     def _in_order(self) -> list[dict[str, Any]]:
-        """The records in the plan's order; workers finish in any."""
+        """The records in the plan's order; workers finish in any. First those of a user's own tests."""
         if not self.is_active:
             return self.records
-        settings = list(self._plan().settings)
-        return sorted(self.records, key=lambda r: settings.index(r["setting"]) if r["setting"] in settings else -1)
+        plan = self._plan()
+        ids = [(a.name, setting) for a in plan.architectures for setting in plan.settings]
+        place = {one: i for i, one in enumerate(ids)}
+        return sorted(self.records, key=lambda r: place.get((r["architecture"], r["setting"]), -1))
 
     def write_files(self, session: pytest.Session) -> None:
         """Write the result file, also after Ctrl-C: with what had finished."""

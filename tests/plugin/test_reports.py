@@ -285,3 +285,13 @@ def test_ctrl_c_in_a_terminal_reports_what_had_finished(project, monkeypatch):
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     assert list(project.results()["architectures"]["models.slow"]["settings"]) == [MEMORIZATION]
     assert "MAD score" in rest and "INTERNALERROR" not in rest
+
+
+def test_tables_come_in_the_order_of_the_command_line_whatever_finished_first(project):
+    project.pytester.makeconftest("def pytest_collection_modifyitems(items): items.reverse()")
+    names = ["second=models:make_model", "first=models:make_model"]
+    result = project.run(*(f"--mad-arch={name}" for name in names), f"--mad-tasks={MEMORIZATION.partition('[')[0]}")
+    tables = [line.partition(" ")[0] for line in result.outlines if "(tiny" in line]
+    assert tables == ["second", "first"]
+    rows = [line.split()[0] for line in result.outlines if line.startswith("  memorization")]
+    assert rows[:2] == ["memorization", LARGER]
