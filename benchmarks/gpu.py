@@ -5,13 +5,14 @@
 ``kernels`` compares every kernel that can be imported with the reference of its operator, in bfloat16 and float32, at
 several shapes: errors of the output and of the gradients as a part of the largest number, time of a forward and
 backward pass, peak memory. Prints a table and writes ``benchmarks/results/gpu-kernels-DEVICE.json``; with ``--only``
-just the table. Exits with 1 if a kernel disagrees with its reference, with 2 if there is no CUDA device.
+just the table. Exits with 1 if a kernel fails or disagrees with its reference, with 2 if there is no CUDA device.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import math
 import re
 import statistics
 import sys
@@ -24,7 +25,7 @@ from torch import Tensor
 from pytest_mad.layers.ops.agreement import OF_GRADIENTS, TOLERANCE, in_short
 from pytest_mad.layers.ops.kernel import Kernel
 from pytest_mad.layers.ops.precision import in_full_precision, in_kernel_precision
-from pytest_mad.report.json_file import environment
+from pytest_mad.report.json_file import environment, version
 
 from .operators import CASES, Arguments, Case, Shape, Source, pairs
 from .record import save
@@ -32,6 +33,7 @@ from .record import save
 SHAPES = (Shape(128, 128, 8, 16, 16), Shape(128, 1024, 8, 16, 16), Shape(8, 4096, 16, 64, 64))
 DTYPES = (torch.bfloat16, torch.float32)
 WARM_UP, REPEATS = 5, 20
+PACKAGES = ("triton", "fla-core", "mamba-ssm", "causal-conv1d", "flash-attn")
 
 Form = Callable[..., Any]
 Row = dict[str, Any]
@@ -61,11 +63,12 @@ def compare_kernels(arguments: argparse.Namespace) -> int:
                 rows += [measured(name, case, kernel, shape, dtype) for dtype in DTYPES]
     if arguments.only is None:
         slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-        packages = {"cuda": torch.version.cuda}
+        packages = {"cuda": torch.version.cuda, **{name: version(name) for name in PACKAGES}}
         save(f"gpu-kernels-{slug}", environment={**environment([device]), **packages}, repeats=REPEATS, rows=rows)
-    wrong = [row for row in rows if row.get("agrees") is False]
+    wrong = [row for row in rows if row.get("agrees") is False or "failed" in row]
     for row in wrong:
-        print(f"disagrees: {row['case']} by {row['kernel']}, {row['shape']}, {row['dtype']}", file=sys.stderr)
+        what = "fails" if "failed" in row else "disagrees"
+        print(f"{what}: {row['case']} by {row['kernel']}, {row['shape']}, {row['dtype']}", file=sys.stderr)
     return 1 if wrong else 0
 
 
@@ -74,8 +77,10 @@ def measured(name: str, case: Case, kernel: Kernel, shape: Shape, dtype: torch.d
     row: Row = {"case": name, "kernel": kernel.name, "shape": str(shape), "dtype": str(dtype).removeprefix("torch.")}
     try:
         row |= compare(case, kernel, shape, dtype)
-    except Exception as error:  # a row that fails must not cost the others
+    except torch.OutOfMemoryError as error:  # says nothing about the kernel
         row["skipped"] = in_short(error)
+    except Exception as error:  # a row that fails must not cost the others
+        row["skipped" if kernel.is_absent() else "failed"] = in_short(error)
     print_row(row)
     return row
 
@@ -87,13 +92,11 @@ def compare(case: Case, kernel: Kernel, shape: Shape, dtype: torch.dtype) -> Row
     if refusal is not None:
         return {"skipped": refusal}
     fast = functools.partial(in_kernel_precision, kernel.load(), **case.config)
-    plain = case.operator.reference
-    slow = functools.partial(in_full_precision, plain, **case.config) if case.operator.wide else plain
-    if not case.operator.wide:
-        slow = functools.partial(plain, **case.config)
+    slow = functools.partial(in_full_precision, case.operator.reference, **case.config)
     error, of_gradients = errors(fast, slow, tensors)
-    agrees = error <= TOLERANCE[dtype] and of_gradients <= OF_GRADIENTS * TOLERANCE[dtype]
-    row: Row = {"error": error, "gradient_error": of_gradients, "agrees": agrees}
+    agrees = error <= TOLERANCE[dtype] and of_gradients <= OF_GRADIENTS * TOLERANCE[dtype]  # a NaN does not
+    finite = {"error": error, "gradient_error": of_gradients}
+    row: Row = {key: value if math.isfinite(value) else None for key, value in finite.items()} | {"agrees": agrees}
     for side, form in (("kernel", fast), ("reference", slow)):
         step = functools.partial(forward_and_backward, form, tensors)
         row[f"{side}_ms"], row[f"{side}_mib"] = milliseconds(step), peak_mebibytes(step)
@@ -124,7 +127,8 @@ def _weights(output: Tensor) -> Tensor:
 
 def _worst(actual: list[Tensor], expected: list[Tensor]) -> float:
     pairs_ = [(one.float(), other.float()) for one, other in zip(actual, expected, strict=True)]
-    return max(float((one - other).abs().max() / other.abs().max().clamp(min=1e-30)) for one, other in pairs_)
+    gaps = [(one - other).abs().max() / other.abs().max().clamp(min=1e-30) for one, other in pairs_]
+    return float(torch.stack(gaps).max())  # which a NaN wins, other than Python's max
 
 
 def milliseconds(step: Callable[[], Any]) -> float:
@@ -154,12 +158,13 @@ def peak_mebibytes(step: Callable[[], Any]) -> float:
 
 def print_row(row: Row) -> None:
     head = f"{row['case']:23}{row['kernel']:40}{row['shape']:24}{row['dtype']:10}"
-    if "skipped" in row:
-        print(f"{head}  {row['skipped']}", flush=True)
+    if "skipped" in row or "failed" in row:
+        print(f"{head}  {row.get('skipped') or row['failed']}", flush=True)
         return
     times = f"{row['kernel_ms']:.2f}/{row['reference_ms']:.2f}"
     memory = f"{row['kernel_mib']:.0f}/{row['reference_mib']:.0f}"
-    print(f"{head}{row['error']:9.1e}{row['gradient_error']:9.1e}{times:>15}{memory:>15}", flush=True)
+    shown = "".join(f"{'nan':>9}" if row[key] is None else f"{row[key]:9.1e}" for key in ("error", "gradient_error"))
+    print(f"{head}{shown}{times:>15}{memory:>15}", flush=True)
 
 
 if __name__ == "__main__":

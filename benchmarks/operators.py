@@ -29,7 +29,7 @@ Arguments = list["Tensor | None"]
 class Shape:
     """B sequences of T tokens with H heads, keys of width K, values of width V; where there are no heads, H V channels.
 
-    The channels of Mamba have K modes.
+    The channels of Mamba have K modes, 16 at most.
     """
 
     B: int
@@ -99,10 +99,10 @@ def draw_gsa(s: Shape, x: Source) -> Arguments:
 
 
 def draw_selective_scan(s: Shape, x: Source) -> Arguments:
-    channels = s.H * s.V
-    A = -torch.arange(1.0, s.K + 1, device=x.device).repeat(channels, 1)
+    channels, modes = s.H * s.V, min(s.K, 16)
+    A = -torch.arange(1.0, modes + 1, device=x.device).repeat(channels, 1)
     dt = F.softplus(x.wide(s.B, s.T, channels) - 4)
-    return [x(s.B, s.T, channels), dt, A, x(s.B, s.T, s.K), x(s.B, s.T, s.K), None]
+    return [x(s.B, s.T, channels), dt, A, x(s.B, s.T, modes), x(s.B, s.T, modes), None]
 
 
 def draw_ssd(s: Shape, x: Source) -> Arguments:

@@ -78,17 +78,19 @@ class Trunk(nn.Module):
 
     def init_state(self, batch: int) -> list[State]:
         """The states of all layers before the first token of ``batch`` sequences, and where the sequences are."""
-        position = torch.zeros((), dtype=torch.int64, device=self.token_embeds.weight.device)
+        position = torch.zeros((), dtype=torch.int64)  # on the CPU, where it is looked at
         return [{"position": position}, *(_mixer(layer).init_state(batch) for layer in self.layers)]
 
     def step(self, tokens_B: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
         """``(B,) int64 -> (B, D)``: the next token; and the states behind it."""
-        position = states[0]["position"]
+        position = int(states[0]["position"])
+        if position >= self.max_length:
+            raise ValueError(f"this is token {position + 1}, the model was built with max_length={self.max_length}")
         x_BD: Tensor = self.token_embeds(tokens_B)
         if self.positions_TD is not None:
             x_BD = x_BD + self.positions_TD[position]
         x_BD = self.dropout(x_BD)
-        behind: list[State] = [{"position": position + 1}]
+        behind: list[State] = [{"position": torch.tensor(position + 1)}]
         for norm, layer, state in zip(self.norms, self.layers, states[1:], strict=True):
             y_BD, after = _mixer(layer).step(norm(x_BD), state)
             x_BD = x_BD + y_BD

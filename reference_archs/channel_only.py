@@ -1,6 +1,7 @@
 """Channel mixers only: a negative control.
 
-No token sees another, so every task must end at its trivial level. A pass means that the metric or the data leaks.
+No token sees another, so every task must end at its trivial level or below. A pass would mean that the metric or
+the data leaks.
 """
 
 from __future__ import annotations

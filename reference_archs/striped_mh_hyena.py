@@ -1,7 +1,7 @@
 """Striped multi-head Hyena (MAD, arXiv 2403.17844): one layer of convolutions and one of attention, MAD's best family.
 
-Expect all six tasks to pass at smoke sizes in a quarter of the steps that attention alone needs: the convolutions bring
-each key to its value, attention finds them.
+Expect all six tasks to pass at smoke sizes, recall in a quarter of the steps that attention alone needs: the
+convolutions bring each key to its value, attention finds them.
 """
 
 from __future__ import annotations

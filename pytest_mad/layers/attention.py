@@ -84,7 +84,8 @@ class Attention(Mixer):
         if self.window is None or not self.causal:
             return None
         full = self._zeros(1, min(self.window, self.max_length), self.out.in_features)
-        _, state = self.prefill(full, self.init_state(1))
+        with torch.no_grad():
+            _, state = self._mix(full, self.init_state(1), "reference")
         return state["k"].numel() + state["v"].numel()
 
     def _mix(self, x_BTD: Tensor, state: State, backend: Backend) -> tuple[Tensor, State]:

@@ -26,6 +26,8 @@ class FeatureMap(nn.Module):
     """
 
     feature_dim: int
+    #: whether no feature is negative, so that the normaliser does not vanish between them
+    is_positive = True
 
     def __init__(self, head_dim: int, compat: bool = False) -> None:
         super().__init__()
@@ -77,6 +79,8 @@ class Relu(FeatureMap):
 class Identity(FeatureMap):
     """``x``; the normaliser may have any sign."""
 
+    is_positive = False
+
     def forward(self, x: Tensor) -> Tensor:
         return x
 
@@ -96,6 +100,8 @@ class TransformerToRNN(FeatureMap):
 @_register("elementwise_product")
 class ElementwiseProduct(FeatureMap):
     """``(W1 x + b1) (.) (W2 x + b2)``: MAD's default. Not positive, so the normaliser can come close to zero."""
+
+    is_positive = False
 
     def __init__(self, head_dim: int, compat: bool = False) -> None:
         super().__init__(head_dim)
@@ -140,6 +146,7 @@ class DPFP(FeatureMap):
         super().__init__(head_dim)
         self.feature_dim = 2 * head_dim * self.nu
         self.compat = compat
+        self.is_positive = not compat
 
     def forward(self, x: Tensor) -> Tensor:
         second = -F.relu(x) if self.compat else F.relu(-x)

@@ -77,7 +77,8 @@ class Mamba(Mixer):
         x_BTC, past_BPC = self.conv(x_BTC, state["conv"], backend)
         x_BTC = F.silu(x_BTC)
         low_rank_BTR, B_BTN, C_BTN = self.select(x_BTC).split(self.widths, -1)
-        dt_BTC = F.softplus(self.dt(low_rank_BTR))
+        # the bias by itself: under autocast a linear map adds it in half precision, too coarse for small steps
+        dt_BTC = F.softplus(F.linear(low_rank_BTR, self.dt.weight) + self.dt.bias)
         A_CN = -self.A_log_CN.exp()
         y_BTC, h_BCN = selective_scan(x_BTC, dt_BTC, A_CN, B_BTN, C_BTN, state.get("h"), backend=backend)
         y_BTC = y_BTC + self.D_C * x_BTC

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from pytest_mad.layers.checks import check_counts
+
 LayerT = TypeVar("LayerT", bound=type[nn.Module])
 
 ENTRY_POINT_GROUP = "pytest_mad.layers"
@@ -75,6 +77,7 @@ def build_layer(name: str, dim: int = 128, max_length: int = 128, **config: Any)
     if entry is None:
         raise UnknownLayerError(f"unknown layer {name!r}: {_suggestion(name)}")
     _check_keys(name, entry.layer, config)
+    check_counts(dim=dim, max_length=max_length)
     return entry.layer(dim=dim, max_length=max_length, **_merge(entry.defaults, config))
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pytest_mad.layers.checks import check_counts
 from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.ops.gla import gla
 from pytest_mad.layers.ops.operator import Backend, check_backend
@@ -87,6 +88,7 @@ class RWKV5ChannelMixer(Mixer):
     def __init__(self, dim: int, max_length: int, *, dim_inner: int | None = None) -> None:
         super().__init__()
         dim_inner = 4 * dim if dim_inner is None else dim_inner
+        check_counts(dim_inner=dim_inner)
         self.mu_CD = nn.Parameter(present_shares(dim, (1, 1)))  # r, k
         self.r = projection(dim, dim)
         self.k = projection(dim, dim_inner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pytest_mad.layers.checks import check_counts
 from pytest_mad.layers.ops.operator import Backend
 from pytest_mad.layers.registry import register_layer
 from pytest_mad.layers.rwkv5 import RWKV5ChannelMixer, RWKV5TimeMixer
@@ -43,6 +44,7 @@ class RWKV6TimeMixer(RWKV5TimeMixer):
         super().__init__(dim, max_length, num_heads=num_heads, head_dim=head_dim, backend=backend)
         self.mu_z_D = nn.Parameter(1 - present_shares(dim, (1,))[0])
         self.mu_CD = nn.Parameter(1 - present_shares(dim, (0.5, 1, 1, 0.5, 1)))  # r, k, v, g, w
+        check_counts(mix_low_rank=mix_low_rank, decay_low_rank=decay_low_rank)
         self.mix_down_DR = nn.Parameter(near_zero(dim, 5 * mix_low_rank))
         self.mix_up_5RD = nn.Parameter(near_zero(5, mix_low_rank, dim))
         self.decay = LowRank(dim, decay_low_rank)

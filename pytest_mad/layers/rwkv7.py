@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pytest_mad.layers.checks import check_counts
 from pytest_mad.layers.mixer import Mixer, State
 from pytest_mad.layers.ops.delta import dplr
 from pytest_mad.layers.ops.operator import Backend, check_backend
@@ -60,6 +61,7 @@ class RWKV7TimeMixer(Mixer):
         self.r = projection(dim, dim)
         self.k = projection(dim, dim)
         self.v = projection(dim, dim)
+        check_counts(decay_low_rank=decay_low_rank, rate_low_rank=rate_low_rank, gate_low_rank=gate_low_rank)
         self.decay = LowRank(dim, decay_low_rank)
         self.rate = LowRank(dim, rate_low_rank, nn.Identity())
         self.gate = LowRank(dim, gate_low_rank, torch.sigmoid)

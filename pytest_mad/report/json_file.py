@@ -38,10 +38,10 @@ def result_file(records: Iterable[dict[str, Any]], preset: str) -> dict[str, Any
 def environment(devices: list[str]) -> dict[str, Any]:
     """What scores may depend on."""
     return {
-        "torch": _version("torch"),
+        "torch": version("torch"),
         "python": platform.python_version(),
         "device": ", ".join(devices),
-        "plugin": _version("pytest-mad"),
+        "plugin": version("pytest-mad"),
     }
 
 
@@ -97,7 +97,8 @@ def _setting(record: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in record.items() if k not in _OF_ARCHITECTURE} | {"baseline": None}
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Of an installed package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -230,6 +230,15 @@ def test_state_size_is_the_sum_over_layers(backbone: type[nn.Module], names: tup
     assert backbone(stack(*names), dim=DIM, vocab_size=VOCAB, max_length=LENGTH).state_size() == size
 
 
+def test_a_token_beyond_the_longest_input_is_an_error_as_in_one_pass() -> None:
+    model = LanguageModel(stack("mamba"), dim=DIM, vocab_size=VOCAB, max_length=2)
+    states = model.init_state(1)
+    for _ in range(2):
+        _, states = model.step(torch.zeros(1, dtype=torch.int64), states)
+    with pytest.raises(ValueError, match="this is token 3, the model was built with max_length=2"):
+        model.step(torch.zeros(1, dtype=torch.int64), states)
+
+
 def test_a_layer_that_is_no_mixer_trains_but_has_no_step() -> None:
     model = LanguageModel([Special(), *stack("swiglu")], dim=DIM, vocab_size=VOCAB, max_length=LENGTH)
     assert model(random_tokens()).shape == (3, LENGTH, VOCAB)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pkgutil
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 import reference_archs
-from benchmarks import scoreboard
+from benchmarks import layers, scoreboard
 from pytest_mad.adapters import build_model
 from pytest_mad.architecture import from_target
 from pytest_mad.backbones import AutoEncoder, LanguageModel
@@ -32,8 +33,17 @@ def load(name: str) -> object:
     return importlib.import_module(f"reference_archs.{name}")
 
 
-def test_the_scoreboard_and_its_file_have_them_all() -> None:
-    assert set(scoreboard.ARCHITECTURES) == set(NAMES)
+def test_the_scoreboard_has_them_all_in_its_file_and_in_the_readme() -> None:
+    results = json.loads((scoreboard.RESULTS / "scoreboard.json").read_text())["architectures"]
+    assert set(scoreboard.ARCHITECTURES) == set(results) == set(NAMES)
+    assert scoreboard.table(results) in scoreboard.README.read_text()
+
+
+def test_every_sequence_mixer_is_measured_and_costs_at_most_four_times_attention() -> None:
+    found = json.loads((scoreboard.RESULTS / "layers.json").read_text())
+    assert set(found["layers"]) == {name for name in layer_names() if not layers.is_channel_mixer(name)}
+    assert found["pairs"] >= 15
+    assert all(row["ratio"] <= layers.LIMIT for row in found["layers"].values())
 
 
 @every_architecture

@@ -12,7 +12,7 @@ from pytest_mad.layers.ops.kernel import Kernel
 
 PACKAGE = "mamba-ssm --no-build-isolation"  # it compiles against the torch that is installed
 MODES = 256  # of a channel, at most
-CHUNKS = (16, 256)  # shortest and longest, a power of 2
+CHUNKS = (16, 64)  # shortest and longest, a power of 2: what is compared before use has two of them
 
 
 def selective_scan(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp.autocast_mode import is_autocast_available
 
 Form = Callable[..., Any]
 
@@ -16,7 +18,7 @@ def in_full_precision(form: Form, *tensors: Tensor | None, **config: Any) -> Any
     first = tensors[0]
     assert first is not None
     dtype = torch.promote_types(first.dtype, torch.float32)
-    with torch.autocast(first.device.type, enabled=False):
+    with _without_autocast(first.device.type):
         wide = (None if tensor is None else tensor.to(dtype) for tensor in tensors)
         return _output_as(first.dtype, form(*wide, **config))
 
@@ -26,7 +28,7 @@ def in_kernel_precision(form: Form, *tensors: Tensor | None, **config: Any) -> A
     first, *others = tensors
     assert first is not None
     dtype = kernel_dtype(first)
-    with torch.autocast(first.device.type, enabled=False):
+    with _without_autocast(first.device.type):
         return _output_as(first.dtype, form(first.to(dtype), *others, **config))
 
 
@@ -36,6 +38,11 @@ def kernel_dtype(first: Tensor) -> torch.dtype:
     if first.dtype != torch.float64 and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return first.dtype
+
+
+def _without_autocast(device: str) -> contextlib.AbstractContextManager[Any]:
+    """Some devices, such as meta, have no autocast to switch off."""
+    return torch.autocast(device, enabled=False) if is_autocast_available(device) else contextlib.nullcontext()
 
 
 def _output_as(dtype: torch.dtype, result: Any) -> Any:

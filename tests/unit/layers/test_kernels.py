@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from types import ModuleType
@@ -99,13 +100,46 @@ def test_a_kernel_that_agrees_is_used_and_checked_once(package, gpu):
 
 def test_more_sequences_or_tokens_are_the_same_kind_and_other_widths_or_dtypes_are_not(package, gpu):
     scan = build()
-    for tensors in (arguments(), arguments(batch=1), arguments(length=1), arguments(batch=9, length=300)):
+    for tensors in (arguments(), arguments(batch=1), arguments(length=130), arguments(batch=9, length=300)):
         scan(*tensors)
     assert package.calls.count((2, 128, 4)) == 1
     assert len(package.calls) == 5
     scan(*arguments(channels=5))
     scan(*arguments(dtype=torch.float16))
     assert len(package.calls) == 9
+
+
+def test_one_token_says_nothing_about_many(package, gpu):
+    """A length check, or a first token, must not be what decides for long sequences."""
+
+    def only_the_first_token(module: ModuleType, x_BTC: Tensor, w_C: Tensor, h_BC: Tensor) -> tuple[Tensor, Tensor]:
+        output, state = plain(x_BTC, w_C, h_BC)
+        return output * (torch.arange(x_BTC.shape[1]) == 0)[:, None], state
+
+    scan = build(only_the_first_token)
+    assert scan.choose(*arguments(length=1), backend="auto") is not None
+    with pytest.warns(UserWarning, match="disagrees"):
+        assert scan.choose(*arguments(), backend="auto") is None
+
+
+def test_rounding_where_the_truth_is_zero_is_no_disagreement(package, gpu):
+    def almost(module: ModuleType, x_BTC: Tensor, w_C: Tensor, h_BC: Tensor) -> tuple[Tensor, Tensor]:
+        output, state = plain(x_BTC, w_C, h_BC)
+        return output, state + 1e-7
+
+    scan, (x, w, h) = build(almost), arguments()
+    x[:, 1::2], h = -x[:, ::2], torch.zeros_like(h)  # sums to zero
+    assert scan.choose(x[:, :128], w, h, backend="auto") is not None
+
+
+def test_the_state_passes_between_chunks_in_what_is_compared():
+    assert 2 * mamba_kernels.CHUNKS[1] <= agreement.TOKENS
+
+
+def test_the_benchmark_s_worst_error_may_be_no_number():
+    one = torch.ones(2)
+    assert math.isnan(benchmark._worst([one, one * math.nan], [one, one]))
+    assert math.isnan(benchmark._worst([one * math.nan, one], [one, one]))
 
 
 def test_gradients_are_compared_where_they_are_needed(package, gpu):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -72,6 +73,20 @@ def test_heads_may_be_given_in_either_way() -> None:
     assert build_layer("mh-attention", dim=64).num_heads == 8
     assert build_layer("mh-attention", dim=64, num_heads=4).num_heads == 4
     assert build_layer("attention", dim=64, head_dim=4).num_heads == 16
+
+
+@pytest.mark.parametrize("name", layer_names())
+@pytest.mark.parametrize("sizes", [{"dim": 0}, {"dim": -8}, {"dim": 64.0}, {"max_length": 0}])
+def test_impossible_sizes(name: str, sizes: dict[str, int]) -> None:
+    ((argument, value),) = sizes.items()
+    with pytest.raises(ValueError, match=f"{argument} must be a whole number of at least 1, not {value}"):
+        build_layer(name, **sizes)
+
+
+@pytest.mark.parametrize("name", layer_names())
+def test_the_state_can_be_counted_where_the_kernel_cannot_run(name: str) -> None:
+    if "backend" in inspect.signature(registry._REGISTRY[name].layer).parameters:
+        assert build_layer(name, backend="kernel").state_size() == build_layer(name).state_size()
 
 
 @pytest.mark.parametrize("name", ["attention", "linear-attention"])

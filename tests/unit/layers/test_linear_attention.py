@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_mad.layers import build_layer
+from pytest_mad.layers import build_layer, linear_attention
 from pytest_mad.layers.feature_maps import FEATURE_MAPS
 from pytest_mad.layers.linear_attention import LinearAttention
 
@@ -83,3 +83,23 @@ def test_relu_map_with_an_empty_normaliser_is_zero_with_finite_gradients() -> No
 def test_impossible_configs(config: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_layer("linear-attention", dim=DIM, **config)
+
+
+@pytest.mark.parametrize(
+    ("feature_map", "backend"),
+    [("elu", "auto"), ("taylor", "auto"), ("elementwise_product", "reference"), ("identity", "reference")],
+)
+def test_kernels_are_left_alone_where_the_normaliser_can_vanish(
+    feature_map: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rounding error of an output is as nothing beside that of its quotient by what is almost zero."""
+    asked = []
+
+    def gla(*tensors: Tensor, backend: str) -> tuple[Tensor, Tensor]:
+        asked.append(backend)
+        return real(*tensors, backend=backend)
+
+    real = linear_attention.gla
+    monkeypatch.setattr(linear_attention, "gla", gla)
+    build(num_heads=1, feature_map=feature_map)(torch.randn(1, LENGTH, DIM, dtype=torch.float64))
+    assert asked == [backend]
