@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import SuiteScore, evaluate, evaluate_suite
+    from .contracts.base import ContractError, NotApplicableError, Subject, register_contract
     from .grid import Setting, settings
     from .layers import build_layer, layer_names, register_layer
     from .result import Result
@@ -19,6 +20,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Batch": "tasks",
+    "ContractError": "contracts.base",
+    "NotApplicableError": "contracts.base",
     "Players": "tasks",
     "Result": "result",
     "Setting": "grid",
@@ -26,9 +29,11 @@ _HOMES = {
     "Task": "tasks",
     "TaskParams": "tasks",
     "build_layer": "layers",
+    "Subject": "contracts.base",
     "evaluate": "api",
     "evaluate_suite": "api",
     "layer_names": "layers",
+    "register_contract": "contracts.base",
     "register_layer": "layers",
     "register_task": "tasks",
     "settings": "grid",
@@ -37,9 +42,12 @@ _HOMES = {
 
 __all__ = [
     "Batch",
+    "ContractError",
+    "NotApplicableError",
     "Players",
     "Result",
     "Setting",
+    "Subject",
     "SuiteScore",
     "Task",
     "TaskParams",
@@ -48,6 +56,7 @@ __all__ = [
     "evaluate",
     "evaluate_suite",
     "layer_names",
+    "register_contract",
     "register_layer",
     "register_task",
     "settings",

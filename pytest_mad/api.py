@@ -38,7 +38,8 @@ def evaluate(
     """Train ``make_model``'s model on one setting and score it.
 
     ``make_model`` is called with those of ``task``, ``vocab_size`` and ``max_length`` that its signature accepts.
-    Raises ``ModelError``, ``NoBottleneckError``, ``NotCausalError``, ``TrialError`` or whatever the model raises.
+    Raises ``ContractBrokenError``, ``ModelError``, ``NoBottleneckError``, ``NotCausalError``, ``TrialError``, or what
+    the model raises.
     """
     options = _options(seeds=seeds, first_seed=first_seed, device=device, data_dir=data_dir)
     return run_setting(from_factory(make_model), _as_run(setting, options), options)

@@ -40,6 +40,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return by_name or "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
+def what_happened(error: Exception, doing: str) -> str:
+    """One line about an exception that no check foresaw."""
+    if is_out_of_memory(error):
+        return f"out of memory: make the model or the preset's batch_size smaller ({first_line(error)})"
+    return f"{doing} raised {type(error).__name__}: {first_line(error)}"
+
+
 def user_traceback(error: BaseException | None) -> str:
     """The traceback from the first frame that is the user's; empty without an error."""
     if error is None:
@@ -53,4 +60,8 @@ def user_traceback(error: BaseException | None) -> str:
 def _is_machinery(filename: str) -> bool:
     """Whether a frame is ours, the import system's, or one through which torch calls ``forward``."""
     ours = filename.startswith((_OURS, "<frozen importlib")) or "/importlib/" in filename
-    return ours or filename.endswith(("/torch/nn/modules/module.py", "/torch/utils/_contextlib.py"))
+    return (
+        ours
+        or filename.endswith(("/torch/nn/modules/module.py", "/torch/utils/_contextlib.py"))
+        or "/hypothesis/" in filename
+    )

@@ -80,6 +80,15 @@ def _device(text: str) -> str:
     return text
 
 
+def _contract(text: str) -> tuple[str, tuple[str, str]]:
+    name, _, mode = text.partition("=")
+    what, _, reason = mode.partition(":")
+    is_off = what == "off" and reason.strip()
+    if not name or not (is_off or mode in ("fail", "warn")):
+        raise ValueError("must be NAME=fail, NAME=warn or NAME=off:REASON")
+    return name, (what, reason.strip())
+
+
 OPTIONS = (
     Option(
         flag="--mad-arch",
@@ -115,6 +124,28 @@ OPTIONS = (
         repeatable=True,
         ini=True,
         help="Normalised score to reach, over the preset's. Repeatable.",
+    ),
+    Option(
+        flag="--mad-contract",
+        metavar="NAME=fail|warn|off:REASON",
+        parse=_contract,
+        repeatable=True,
+        ini=True,
+        help="What a broken contract does, e.g. lengths=fail or 'gradients=off:two experts are spare'. Repeatable.",
+    ),
+    Option(
+        flag="--mad-max-params",
+        metavar="N",
+        parse=_count,
+        ini=True,
+        help="Parameters that a model may have at most; the budget contract fails one with more.",
+    ),
+    Option(
+        flag="--mad-max-state",
+        metavar="N",
+        parse=_seed,
+        ini=True,
+        help="Floats of state per sequence that a model may have at most, by its state_size().",
     ),
     Option(
         flag="--mad-seeds",

@@ -13,9 +13,12 @@ import pytest
 
 from . import options
 from .architecture import Architecture, TargetError, check_unique, from_layers, from_mixer, from_target
-from .errors import user_traceback
+from .errors import suggestion, user_traceback
+from .executors.contracts import ContractOptions, Mode
 from .executors.inline import RunOptions
 from .grid import Setting, as_published, select, settings, with_threshold
+
+CONTRACT_LENGTH = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,8 @@ class Plan:
 def make_plan(config: pytest.Config) -> Plan:
     """The plan of a run; ``pytest.UsageError`` is one line that names the option and what would be right."""
     put_invocation_dir_on_path(config)
-    plan = Plan(architectures=architectures(config), settings=chosen_settings(config), run=run_options(config))
+    found, chosen = architectures(config), chosen_settings(config)
+    plan = Plan(architectures=found, settings=chosen, run=run_options(config, chosen))
     for setting in plan.settings.values():
         _usage("--mad-preset", setting.normalized, 0.0)  # is there room between guessing and the oracle?
     return plan
@@ -81,7 +85,8 @@ def chosen_settings(
     return chosen
 
 
-def run_options(config: pytest.Config) -> RunOptions:
+def run_options(config: pytest.Config, chosen: dict[str, Setting] | None = None) -> RunOptions:
+    """How settings are run; contracts are checked at the sizes of one of the ``chosen`` ones."""
     data = options.value(config, "mad_data")
     if data is not None:
         data = Path(config.invocation_params.dir, data)
@@ -96,6 +101,34 @@ def run_options(config: pytest.Config) -> RunOptions:
         device=device,
         timeout=options.value(config, "mad_timeout"),
         data_dir=data,
+        contracts=contract_options(config, chosen or {}),
+    )
+
+
+def contract_options(config: pytest.Config, chosen: dict[str, Setting]) -> ContractOptions:
+    """Which contracts fail the run, which warn, which are off, and at whose sizes they are checked.
+
+    The longest sequences of at most `CONTRACT_LENGTH` tokens show most in a second or two. An autoencoder is exempt
+    from much, so its setting is taken only where there is no other.
+    """
+    modes = options.value(config, "mad_contract")
+    if modes:
+        from .contracts.base import contracts
+
+        for name, _ in modes:
+            if name not in contracts():
+                raise pytest.UsageError(f"--mad-contract={name}: unknown contract; {suggestion(name, contracts())}")
+    lengths = {setting: setting.family.input_length(setting.params) for setting in chosen.values()}
+    telling = sorted(
+        lengths,
+        key=lambda s: (s.family.bottleneck, lengths[s] > CONTRACT_LENGTH, abs(CONTRACT_LENGTH - lengths[s])),
+    )
+    return ContractOptions(
+        setting=telling[0] if telling else None,
+        largest=max(lengths, key=lambda s: (s.params.vocab_size, s.params.seq_len), default=None),
+        modes=tuple((name, Mode(*mode)) for name, mode in modes),
+        max_params=options.value(config, "mad_max_params"),
+        max_state=options.value(config, "mad_max_state"),
     )
 
 

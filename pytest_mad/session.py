@@ -16,6 +16,7 @@ from . import options
 
 if TYPE_CHECKING:
     from .architecture import Architecture
+    from .executors.contracts import ContractResult
     from .executors.inline import Measured
     from .grid import Setting
     from .plan import Plan
@@ -34,6 +35,7 @@ class Session:
         self.is_active = options.is_active(config)
         self.prefixes: list[str] = []
         self.records: list[dict[str, Any]] = []
+        self.contracts: list[dict[str, Any]] = []
         self._measured: dict[tuple[int, Setting], tuple[Any, Measured]] = {}
 
     # -- before the run -----------------------------------------------------------------------------------------------
@@ -145,7 +147,7 @@ class Session:
             report.user_properties = list(item.user_properties)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the record of a finished setting and say so in a line; runs in the controller, or the only process."""
+        """Keep the record of a finished item and say so in a line; runs in the controller, or the only process."""
         text = getattr(report, RECORD, None)
         if text is None or self.is_worker:
             return
@@ -154,8 +156,9 @@ class Session:
         from .report.progress import finished_line
 
         record = json.loads(text)
-        if record not in self.records:  # several tests may look at one result
-            self.records.append(record)
+        known = self.contracts if "contract" in record else self.records
+        if record not in known:  # several tests may look at one result
+            known.append(record)
         terminal = self._terminal(report.nodeid)
         if terminal is not None:
             before = "\n" if terminal._tw.width_of_current_line else ""  # behind another test's dot
@@ -187,43 +190,49 @@ class Session:
 
     def print_tables(self, terminal: Any) -> None:
         """The tables, at the end of the terminal's output."""
-        if not self.records or terminal.verbosity < 0:
+        if not (self.records or self.contracts) or terminal.verbosity < 0:
             return
         from .report.table import tables
 
         terminal.currentfspath = None  # our lines end with the line; without this the table begins with an empty one
         terminal.section("MAD")
-        for line in tables(self._in_order()):
+        for line in tables(self._in_order(self.records), self._in_order(self.contracts)):
             markup = {line.colour: True} if line.colour else {}
             terminal.write_line(line.text, bold=line.bold, **markup)
 
-    def _in_order(self) -> list[dict[str, Any]]:
-        """The records in the plan's order; workers finish in any. First those of a user's own tests."""
+    def _in_order(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Records in the plan's order; workers finish in any. First those of a user's own tests."""
         if not self.is_active:
-            return self.records
+            return records
         plan = self._plan()
-        ids = [(a.name, setting) for a in plan.architectures for setting in plan.settings]
-        place = {one: i for i, one in enumerate(ids)}
-        return sorted(self.records, key=lambda r: place.get((r["architecture"], r["setting"]), -1))
+        items = (*plan.run.contracts.names(), *plan.settings)
+        place = {one: i for i, one in enumerate((a.name, item) for a in plan.architectures for item in items)}
+        return sorted(records, key=lambda r: place.get((r["architecture"], r.get("contract") or r["setting"]), -1))
 
     def write_files(self, session: pytest.Session) -> None:
         """Write the result file, also after Ctrl-C: with what had finished."""
         path = None if self.is_worker else self.json_path()
-        if path is None or not self.records:  # nothing was measured: an older file stays as it is
+        if path is None or not (self.records or self.contracts):  # nothing was measured: an older file stays as it is
             return
         from .report.json_file import result_file, write_json
 
         try:
-            write_json(path, result_file(self.records, self.records[0]["preset"]))
+            write_json(path, result_file(self.records, self._preset(), self.contracts))
         except OSError as error:
             sys.stderr.write(f"ERROR: --mad-json={path}: cannot be written: {error.strerror}\n")
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def _preset(self) -> str:
+        """The name of the preset that was measured."""
+        if self.records:
+            return str(self.records[0]["preset"])
+        return next(iter(self._plan().settings.values())).preset
 
 
 SESSION = pytest.StashKey[Session]()
 
 
-def find_result(item: pytest.Item) -> Result | None:
+def find_result(item: pytest.Item) -> Result | ContractResult | None:
     """The result that an item, or a test of the user's through ``mad_result``, left behind."""
     if "pytest_mad.suite" not in sys.modules:  # no mad item or fixture in this run
         return None

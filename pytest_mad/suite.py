@@ -1,4 +1,4 @@
-"""Virtual collection: the suite, one collector per architecture, one item per setting.
+"""Virtual collection: the suite, one collector per architecture, one item per contract and setting.
 
 The nodes hang below the session and have no file. Their ids are passed as strings: since pytest 9.2 an id made from a
 bracketed name no longer equals its text, and ``--lf`` would lose it (pytest-dev/pytest#15045).
@@ -7,13 +7,16 @@ bracketed name no longer equals its text, and ``--lf`` would lose it (pytest-dev
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .architecture import Architecture
-from .executors.inline import run_and_judge
+from .executors.contracts import ContractResult, run_contract
+from .executors.inline import choose_device, run_and_judge
 from .grid import Setting
 from .plan import Plan, matches
 from .report.progress import live_progress
@@ -24,13 +27,19 @@ if TYPE_CHECKING:
     from _pytest._code.code import ExceptionInfo, TerminalRepr
 
 ROOT = "mad"
-RESULT = pytest.StashKey[Result]()
+RESULT = pytest.StashKey["Result | ContractResult"]()
+#: Rough seconds of one contract, beside the settings' costs: short work fills the gaps between long work.
+CONTRACT_COST = 0.5
+
+
+class ContractWarning(UserWarning):
+    """A contract that is broken and does not fail the run."""
 
 
 class VerdictError(Exception):
     """A verdict that is no pass; shown in the report instead of a traceback of ours."""
 
-    def __init__(self, result: Result, user_traceback: str = "") -> None:
+    def __init__(self, result: Result | ContractResult, user_traceback: str = "") -> None:
         super().__init__(result.explain())
         self.user_traceback = user_traceback
 
@@ -47,14 +56,20 @@ class MadSuite(pytest.Collector):
 
 
 class MadArchitecture(pytest.Collector):
-    """All settings of one architecture."""
+    """All contracts and settings of one architecture."""
 
     def __init__(self, architecture: Architecture, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.architecture = architecture
 
     def collect(self) -> Iterator[pytest.Item]:
-        for setting in self.config.stash[PLAN].settings.values():
+        plan = self.config.stash[PLAN]
+        for contract in plan.run.contracts.names():
+            name = f"contract[{contract}]"
+            yield MadContract.from_parent(
+                self, name=name, nodeid=f"{self.nodeid}::{name}", architecture=self.architecture, contract=contract
+            )
+        for setting in plan.settings.values():
             yield MadItem.from_parent(
                 self,
                 name=setting.id,
@@ -64,23 +79,21 @@ class MadArchitecture(pytest.Collector):
             )
 
 
-class MadItem(pytest.Item):
-    """One setting of one architecture: its whole sweep."""
+class JudgedItem(pytest.Item):
+    """What settings and contracts have in common as items: a verdict."""
 
-    def __init__(self, architecture: Architecture, setting: Setting, **kwargs: Any) -> None:
+    def __init__(self, architecture: Architecture, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.architecture = architecture
-        self.setting = setting
         self.add_marker("mad")
 
-    def runtest(self) -> None:
-        with live_progress(self.config, self.nodeid) as progress:
-            outcome = run_and_judge(self.architecture, self.setting, self.config.stash[PLAN].run, progress)
-        self.stash[RESULT] = outcome.result
-        if outcome.result.verdict == "skipped":
-            pytest.skip(outcome.result.detail)
-        if not outcome.result.passed:
-            raise VerdictError(outcome.result, outcome.traceback)
+    def conclude(self, result: Result | ContractResult, traceback: str) -> None:
+        """Leave the result for the report, and end as it says."""
+        self.stash[RESULT] = result
+        if result.verdict == "skipped":
+            pytest.skip(result.detail)
+        if not result.passed:
+            raise VerdictError(result, traceback)
 
     def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
         """One line with the verdict; behind the user's own traceback, if their code raised, once more.
@@ -94,6 +107,39 @@ class MadItem(pytest.Item):
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         return ROOT, None, self.nodeid
+
+
+class MadItem(JudgedItem):
+    """One setting of one architecture: its whole sweep."""
+
+    def __init__(self, setting: Setting, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.setting = setting
+
+    def runtest(self) -> None:
+        with live_progress(self.config, self.nodeid) as progress:
+            outcome = run_and_judge(self.architecture, self.setting, self.config.stash[PLAN].run, progress)
+        self.conclude(*outcome)
+
+
+class MadContract(JudgedItem):
+    """One contract of one architecture, checked without any training."""
+
+    def __init__(self, contract: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.contract = contract
+
+    def runtest(self) -> None:
+        plan = self.config.stash[PLAN]
+        device = choose_device(plan.run.device)
+        setting = next(iter(plan.settings.values()))  # unless the options name another
+        result, traceback = run_contract(self.architecture, setting, self.contract, plan.run.contracts, device)
+        if result.is_warning:
+            try:
+                warnings.warn(result.explain(), ContractWarning, stacklevel=1)
+            except ContractWarning:  # the project makes errors of warnings
+                result, traceback = replace(result, verdict="fail"), ""
+        self.conclude(result, traceback)
 
 
 PLAN = pytest.StashKey[Plan]()
@@ -116,7 +162,8 @@ def suite_arguments(config: pytest.Config) -> list[str]:
 
 def item_ids(plan: Plan) -> list[str]:
     """Node ids of all items, in order."""
-    return [f"{ROOT}::{a.name}::{s}" for a in plan.architectures for s in plan.settings]
+    own = [f"contract[{name}]" for name in plan.run.contracts.names()]
+    return [f"{ROOT}::{a.name}::{item}" for a in plan.architectures for item in (*own, *plan.settings)]
 
 
 def add_items(session: pytest.Session, prefixes: list[str], items: list[pytest.Item]) -> None:
@@ -129,5 +176,5 @@ def add_items(session: pytest.Session, prefixes: list[str], items: list[pytest.I
     suite = MadSuite.from_parent(session, name=ROOT, nodeid=ROOT)
     selected = [item for item in session.genitems(suite) if matches(item.nodeid, prefixes)]
     workers = getattr(session.config, "workerinput", {}).get("workercount", 1)
-    costs = [item.setting.cost if isinstance(item, MadItem) else 0.0 for item in selected]
+    costs = [item.setting.cost if isinstance(item, MadItem) else CONTRACT_COST for item in selected]
     items.extend(selected[i] for i in order(costs, workers))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pytest_mad.architecture import Architecture
-from pytest_mad.errors import first_line, is_out_of_memory, user_traceback
+from pytest_mad.errors import user_traceback, what_happened
+from pytest_mad.executors.contracts import ContractOptions, first_broken
 from pytest_mad.gate import Verdict, judge_threshold
 from pytest_mad.grid import Setting
 from pytest_mad.result import Result
@@ -30,6 +31,11 @@ class RunOptions:
     #: seconds per setting
     timeout: float | None = None
     data_dir: Path | None = None
+    contracts: ContractOptions = field(default_factory=ContractOptions)
+
+
+class ContractBrokenError(Exception):
+    """A hard contract is broken, so there is nothing to train for; the message is one line."""
 
 
 class Measured(NamedTuple):
@@ -44,14 +50,17 @@ def run_setting(
 ) -> Result:
     """Sweep each seed and judge the scores.
 
-    Raises ``ModelError``, ``NoBottleneckError``, ``NotCausalError``, ``TrialError``, ``PublishedDataError`` or
-    whatever the user's model raises.
+    Raises ``ContractBrokenError`` before any training, ``ModelError``, ``NoBottleneckError``, ``NotCausalError``,
+    ``TrialError``, ``PublishedDataError`` or whatever the user's model raises.
     """
     from pytest_mad.training.sweep import run_sweep
 
-    started = time.monotonic()
-    deadline = math.inf if options.timeout is None else started + options.timeout
     device = choose_device(options.device)
+    broken = first_broken(architecture, setting, options.contracts, device)
+    if broken:
+        raise ContractBrokenError(broken)
+    started = time.monotonic()  # the contracts are timed as items of their own
+    deadline = math.inf if options.timeout is None else started + options.timeout
     sweeps = [
         run_sweep(
             architecture,
@@ -98,14 +107,14 @@ def run_and_judge(
         return Measured(run_setting(architecture, setting, options, progress))
     except NoBottleneckError as reason:
         verdict, shown = Verdict("skipped", str(reason)), ""
-    except NotCausalError as leak:
-        verdict, shown = Verdict("fail", str(leak)), ""
+    except (ContractBrokenError, NotCausalError) as reason:
+        verdict, shown = Verdict("fail", str(reason)), ""
     except (TrialError, PublishedDataError) as error:
         verdict, shown = Verdict("error", str(error)), ""
     except ModelError as error:
         verdict, shown = Verdict("error", str(error)), user_traceback(error.__cause__)
     except Exception as error:
-        verdict, shown = Verdict("error", _what_happened(error)), user_traceback(error)
+        verdict, shown = Verdict("error", what_happened(error, "training")), user_traceback(error)
     seconds = round(time.monotonic() - started, 3)
     device = choose_device(options.device).type
     return Measured(_result(architecture, setting, verdict, seconds=seconds, device=device), shown)
@@ -115,13 +124,6 @@ def _ending(trial: Trial) -> str:
     """How a trial that did not reach its threshold ended."""
     how = "given up as hopeless" if trial.stopped == "hopeless" else "trained to the end"
     return f"{how} ({trial.steps} steps, lr {trial.point.lr:g})"
-
-
-def _what_happened(error: Exception) -> str:
-    """One line about an exception that no check foresaw."""
-    if is_out_of_memory(error):
-        return f"out of memory: make the model or the preset's batch_size smaller ({first_line(error)})"
-    return f"training raised {type(error).__name__}: {first_line(error)}"
 
 
 def choose_device(name: str) -> torch.device:

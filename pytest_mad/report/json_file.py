@@ -18,9 +18,15 @@ SCHEMA = 1
 _OF_ARCHITECTURE = ("architecture", "setting", "parameters", "state_size", "preset")
 
 
-def result_file(records: Iterable[dict[str, Any]], preset: str) -> dict[str, Any]:
-    """The content of a result file; records are ``Result.to_json()``."""
+def result_file(
+    records: Iterable[dict[str, Any]], preset: str, contracts: Iterable[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """The content of a result file; records are ``Result.to_json()``, contracts ``ContractResult.to_json()``."""
     by_architecture: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    checked: dict[str, dict[str, Any]] = defaultdict(dict)
+    for contract in contracts:
+        said = {"verdict": contract["verdict"], "detail": contract["detail"]}
+        checked[contract["architecture"]][contract["contract"]] = said
     for record in records:
         own = by_architecture[record["architecture"]]
         # The suite and a user's test may measure the same setting; the worse verdict must not get lost.
@@ -31,7 +37,9 @@ def result_file(records: Iterable[dict[str, Any]], preset: str) -> dict[str, Any
         "schema": SCHEMA,
         "preset": preset,
         "environment": environment(devices),
-        "architectures": {name: _architecture(settings) for name, settings in sorted(by_architecture.items())},
+        "architectures": {
+            name: _architecture(by_architecture[name], checked[name]) for name in sorted({*by_architecture, *checked})
+        },
     }
 
 
@@ -78,7 +86,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         raise
 
 
-def _architecture(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _architecture(settings: dict[str, dict[str, Any]], contracts: dict[str, Any]) -> dict[str, Any]:
     task_scores, mad_score, mad_score_normalized = scores(settings.values())
     sizes = [s["parameters"] for s in settings.values() if s["parameters"] is not None]
     states = [s["state_size"] for s in settings.values() if s["state_size"] is not None]
@@ -88,7 +96,7 @@ def _architecture(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "task_scores": task_scores,
         "mad_score": mad_score,
         "mad_score_normalized": mad_score_normalized,
-        "contracts": {},
+        "contracts": contracts,
         "settings": {name: _setting(record) for name, record in settings.items()},
     }
 

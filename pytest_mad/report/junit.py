@@ -6,7 +6,9 @@ from typing import Any
 
 
 def properties(record: dict[str, Any]) -> list[tuple[str, str | float | int]]:
-    """``mad.*`` properties from ``Result.to_json()``: plain Python values, without the scores that do not exist."""
+    """``mad.*`` properties from a record's ``to_json()``: plain Python values, without the scores that do not exist."""
+    if "contract" in record:
+        return [("mad.verdict", record["verdict"]), ("mad.seconds", round(record["seconds"], 1))]
     best = record["best"] or {}
     values: dict[str, Any] = {
         "mad.verdict": record["verdict"],

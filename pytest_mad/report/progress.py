@@ -45,7 +45,11 @@ def _show_behind_cursor(config: Any, text: str) -> None:
 
 
 def finished_line(record: dict[str, Any]) -> str:
-    """One line about a finished setting."""
+    """One line about a finished setting or contract."""
+    if "contract" in record:
+        item = f"mad::{record['architecture']}::contract[{record['contract']}]"
+        warning = "  warning" if record["verdict"] == "pass" and record["detail"] else ""
+        return f"{item}  {record['verdict'].upper()}{warning}  {record['seconds']:.1f} s"
     score = "" if record["normalized"] is None else f"  {round_down(record['normalized']):.3f}"
     steps = "".join(f"  {t['stopped']} at step {t['steps']}" for t in record["trials"][-1:])
     item = f"mad::{record['architecture']}::{record['setting']}"

@@ -20,19 +20,34 @@ class Line(NamedTuple):
     bold: bool = False
 
 
-def tables(records: Iterable[dict[str, Any]]) -> Iterator[Line]:
-    """The lines of all tables; records are ``Result.to_json()``."""
-    by_architecture: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        by_architecture.setdefault(record["architecture"], []).append(record)
-    for name, own in by_architecture.items():
-        yield from _table(name, own)
+def tables(records: Iterable[dict[str, Any]], contracts: Iterable[dict[str, Any]] = ()) -> Iterator[Line]:
+    """The lines of all tables; records are ``Result.to_json()``, contracts ``ContractResult.to_json()``."""
+    records, contracts = list(records), list(contracts)
+    for name in dict.fromkeys(record["architecture"] for record in (*records, *contracts)):
+        own_records = [record for record in records if record["architecture"] == name]
+        own_contracts = [contract for contract in contracts if contract["architecture"] == name]
+        if own_records:
+            yield from _table(name, own_records, own_contracts)
+        else:
+            yield Line(name, bold=True)
+            yield from _contracts(own_contracts)
 
 
-def _table(architecture: str, records: list[dict[str, Any]]) -> Iterator[Line]:
+def _contracts(contracts: list[dict[str, Any]]) -> Iterator[Line]:
+    """What is broken, switched off or does not apply, with the reason; and how many hold."""
+    told = [c for c in contracts if c["detail"]]
+    for record in sorted(told, key=lambda c: c["verdict"] not in _FAILING):
+        colour = "yellow" if record["verdict"] == "pass" else _COLOURS.get(record["verdict"])
+        yield Line(f"  contract {record['contract']}: {record['verdict']}: {record['detail']}", colour)
+    if contracts:
+        yield Line(f"  {len(contracts) - len(told)} contracts hold")
+
+
+def _table(architecture: str, records: list[dict[str, Any]], contracts: list[dict[str, Any]]) -> Iterator[Line]:
     parameters = max((r["parameters"] or 0 for r in records), default=0)
     size = f", {parameters:,} parameters" if parameters else ""
     yield Line(f"{architecture} ({records[0]['preset']}{size})", bold=True)
+    yield from _contracts(contracts)
     width = max(len(_name(r)) for r in records)
     yield Line(f"  {'':{width}}  verdict score needed accuracy trivial steps seconds")
     for record in sorted(records, key=lambda r: r["verdict"] not in _FAILING):

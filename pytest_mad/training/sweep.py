@@ -14,11 +14,12 @@ from torch import nn
 from pytest_mad.adapters import ModelError, build_model
 from pytest_mad.architecture import Architecture
 from pytest_mad.contracts.causality import NotFiniteError, find_leak, jittered
+from pytest_mad.determinism import one_thread, seeded
 from pytest_mad.grid import Setting
 
 from .data import load_data
 from .metrics import Accuracies
-from .trial import Progress, Trial, TrialError, one_thread, seeded, train_trial
+from .trial import Progress, Trial, TrialError, train_trial
 
 
 class NotCausalError(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pytest_mad.determinism import one_thread, seeded
 from pytest_mad.grid import Setting
 from pytest_mad.seeds import derive_seed
 from pytest_mad.tasks import IGNORE, Batch
@@ -56,35 +56,6 @@ class Trial:
             "stopped": self.stopped,
             "curve": [[step, round(accuracy, 4)] for step, accuracy in self.curve],
         }
-
-
-@contextlib.contextmanager
-def seeded(*what: object) -> Iterator[None]:
-    """Seed torch, NumPy and ``random`` from what is drawn, and restore their states afterwards."""
-    seed = derive_seed(*what)
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    try:
-        # Without a list torch forks, and warns of, every device of the machine.
-        with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
-            torch.manual_seed(seed)
-            np.random.seed(seed % 2**32)
-            random.seed(seed)
-            yield
-    finally:
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
-
-
-@contextlib.contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    """One thread on a CPU: sums come in one order, so a trial has the same result in every process."""
-    threads = torch.get_num_threads()
-    try:
-        if device.type == "cpu":
-            torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def train_trial(

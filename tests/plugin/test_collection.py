@@ -9,7 +9,18 @@ from pytest_mad.sharding import cores
 MEMORIZATION = "mad::models::memorization[baseline]"
 LARGER = "mad::models::memorization[vocab_size=24]"
 RECALL = "mad::models::in-context-recall[baseline]"
-SUITE = [MEMORIZATION, LARGER, RECALL]
+CONTRACTS = [
+    f"mad::models::contract[{name}]"
+    for name in (
+        *("output", "finite", "repeatability", "batch-independence", "causality", "gradients"),
+        *("lengths", "state", "autocast"),
+    )
+]
+CAUSALITY = "mad::models::contract[causality]"
+SETTINGS = [MEMORIZATION, LARGER, RECALL]
+SUITE = CONTRACTS + SETTINGS
+#: For tests about what training does to a run.
+NO_CONTRACTS = ("-k", "not contract")
 
 ORDINARY = """
     import pytest
@@ -31,7 +42,7 @@ def mixed(project):
 
 
 def test_ids_name_the_architecture_the_task_and_the_setting(project):
-    """One item per setting, in the preset's order, architecture by architecture."""
+    """Contracts first, then one item per setting in the preset's order, architecture by architecture."""
     assert project.collected() == SUITE
     both = project.collected("--mad-arch=other=models:plain")
     assert both == SUITE + [i.replace("models", "other") for i in SUITE]
@@ -49,16 +60,23 @@ def test_without_arguments_only_the_suite_is_collected(mixed, ini):
     [
         (["mad"], SUITE),
         (["mad::models"], SUITE),
+        (["mad::models::contract"], CONTRACTS),
+        ([CAUSALITY], [CAUSALITY]),
+        (["mad::models::memorization", "mad::models::contract[output]"], [CONTRACTS[0], MEMORIZATION, LARGER]),
         (["mad::models::memorization"], [MEMORIZATION, LARGER]),
         (["mad::models::memorization[vocab_size=24]"], [LARGER]),
         (["mad::models::in-context-recall", LARGER], [LARGER, RECALL]),
         (["-k", "recall"], [RECALL]),
         (["-k", "models and memo and not 24"], [MEMORIZATION]),
+        (["-k", "contract and not state"], [i for i in CONTRACTS if "state" not in i]),
+        (["-k", "not contract"], SETTINGS),
         (["-k", "nothing"], []),
         (["-m", "mad"], SUITE),
         (["-m", "not mad"], []),
-        (["--deselect", "mad::models::memorization"], [RECALL]),
-        (["--deselect", RECALL], [MEMORIZATION, LARGER]),
+        (["--deselect", "mad::models::memorization"], [*CONTRACTS, RECALL]),
+        (["--deselect", RECALL], [*CONTRACTS, MEMORIZATION, LARGER]),
+        (["--deselect", "mad::models::contract"], SETTINGS),
+        (["--deselect", CONTRACTS[0], "--deselect", CONTRACTS[1]], SUITE[2:]),
     ],
 )
 def test_items_are_selected_as_any_test_is(project, arguments, expected):
@@ -80,7 +98,7 @@ def test_a_prefix_selects_no_architecture_with_a_longer_name(project):
         (["mad", ".", "-k", "recall"], [OTHER, RECALL]),
         (["mad", ".", "-m", "mad"], SUITE),
         (["mad", ".", "-m", "not mad"], [PASSES, OTHER]),
-        (["mad", ".", "--deselect", "test_ordinary.py", "--deselect", LARGER], [MEMORIZATION, RECALL]),
+        (["mad", ".", "--deselect", "test_ordinary.py", "--deselect", LARGER], [*CONTRACTS, MEMORIZATION, RECALL]),
     ],
 )
 def test_the_suite_mixes_with_ordinary_tests(mixed, arguments, expected):
@@ -92,6 +110,8 @@ def test_the_suite_mixes_with_ordinary_tests(mixed, arguments, expected):
     ("argument", "nearest"),
     [
         ("mad::model", "did you mean mad::models"),
+        ("mad::models::contract[casuality]", f"did you mean {CAUSALITY}?"),
+        ("mad::models::contract[budget]", "did you mean mad::models::contract["),  # there is none without a limit
         ("mad::models::memorisation", f"did you mean {MEMORIZATION}?"),
         ("mad::models::memorization[vocab_size=42]", f"did you mean {LARGER}?"),
         ("mad::models::in-context-recall[baseline]x", f"did you mean {RECALL}?"),
@@ -119,7 +139,12 @@ def test_collect_only_shows_the_tree_and_trains_nothing(project):
     """Three levels, like any tree of pytest's."""
     result = project.models("--collect-only", "--mad-json=out.json")
     result.stdout.fnmatch_lines(
-        ["<MadSuite mad>", "  <MadArchitecture models>", "    <MadItem memorization[[]baseline]>"]
+        [
+            "<MadSuite mad>",
+            "  <MadArchitecture models>",
+            "    <MadContract contract[[]output]>",
+            "    <MadItem memorization[[]baseline]>",
+        ]
     )
     assert "trivial" not in result.stdout.str()
     assert not (project.path / "out.json").exists()
@@ -127,7 +152,7 @@ def test_collect_only_shows_the_tree_and_trains_nothing(project):
 
 def test_x_ends_the_run_at_the_first_failure(mixed):
     """What stands behind the failing setting is not trained."""
-    result = mixed.models("-x", "--mad-arch=other=models:plain", "mad", ".")
+    result = mixed.models("-x", *NO_CONTRACTS, "--mad-arch=other=models:plain", "mad", ".")
     assert mixed.outcomes(result) == {
         PASSES: "passed",
         OTHER: "passed",
@@ -143,7 +168,8 @@ def test_lf_runs_what_failed_last(mixed, ordinary):
     """In a run that mixes the suite with ordinary tests, whether or not one of those failed too."""
     mixed.write(test_failing=ordinary)
     failed = {"test_failing.py::test_fails": "failed"} if ordinary else {}
-    assert len(mixed.outcomes(mixed.models("mad", "."))) == 5 + len(failed)
+    everything = mixed.outcomes(mixed.models("mad", ".", *NO_CONTRACTS))
+    assert len(everything) == 5 + len(failed)
     assert mixed.outcomes(mixed.models("mad", ".", "--lf")) == {RECALL: "failed"} | failed
     assert mixed.outcomes(mixed.models("--lf")) == {RECALL: "failed"}
 
@@ -158,10 +184,10 @@ def test_lf_forgets_a_setting_that_passes_again(project):
 
 def test_sw_goes_on_from_the_failure_it_stopped_at(mixed):
     """Stepwise: stop at a failure, begin there next time, and skip it when told to."""
-    other = [i.replace("models", "other") for i in SUITE]
-    arguments = ["--mad-arch=other=models:plain", ".", "mad"]
+    other = [i.replace("models", "other") for i in SETTINGS]
+    arguments = [*NO_CONTRACTS, "--mad-arch=other=models:plain", ".", "mad"]
     first = mixed.outcomes(mixed.models("--sw", *arguments))
-    assert list(first) == [PASSES, OTHER, *SUITE]
+    assert list(first) == [PASSES, OTHER, *SETTINGS]
     assert mixed.outcomes(mixed.models("--sw", *arguments)) == {RECALL: "failed"}
     skipping = mixed.outcomes(mixed.models("--sw-skip", *arguments))
     assert list(skipping) == [*other[:2], RECALL, other[2]]
@@ -169,8 +195,8 @@ def test_sw_goes_on_from_the_failure_it_stopped_at(mixed):
 
 def test_workers_select_as_one_process_does(mixed):
     """``-n 2`` with the suite and ordinary tests, then ``--sw`` and ``--lf``, on models that fail before training."""
-    arguments = ["-n", "2", "--mad-arch=broken=models:broken", ".", "mad"]
-    suite = {i.replace("models", "broken") for i in SUITE}
+    arguments = ["-n", "2", *NO_CONTRACTS, "--mad-arch=broken=models:broken", ".", "mad"]
+    suite = {i.replace("models", "broken") for i in SETTINGS}
 
     run = mixed.run("--sw", *arguments)
     run.stdout.fnmatch_lines(["broken, memorization*: error: models:broken raised ValueError: no model today"])
@@ -190,7 +216,7 @@ def test_workers_select_as_one_process_does(mixed):
     ("arguments", "expected"),
     [
         (["-k", "recall", ".", "mad"], {RECALL, OTHER}),
-        (["--deselect", "mad::models::memorization"], {RECALL}),
+        (["--deselect", "mad::models::memorization", "--deselect", "mad::models::contract"], {RECALL}),
         (["mad::models::memorization"], {MEMORIZATION, LARGER}),
     ],
     ids=["-k", "--deselect", "prefix"],

@@ -189,7 +189,7 @@ def test_the_command_line_s_architecture_is_the_default_model(own, project):
     alone.assert_outcomes(passed=2)
     assert list(project.results()["architectures"]) == ["mine"]
     assert all(name.startswith("test_own.py::test_score[") for name in project.outcomes(alone))
-    own(RESULT, options=[*options, "mad"]).assert_outcomes(passed=4)
+    own(RESULT, options=[*options, "mad::mine::memorization"]).assert_outcomes(passed=4)
 
 
 @pytest.mark.parametrize("names", [[], ["make_model", "plain"]])

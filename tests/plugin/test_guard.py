@@ -106,20 +106,29 @@ def test_a_model_that_sees_the_future_is_stopped_before_training(judge, project)
     """Attention that may look ahead: verdict fail, no step trained, no score, and the earliest leak is named."""
     found = judge("ahead", "causal", options=[])["ahead"]
     assert found["verdict"] == "fail" and found["trials"] == [] and found["accuracy"] is None
-    assert found["detail"].startswith("not causal: the logits at position 0 change by ")
+    assert found["detail"].startswith("contract causality is broken: not causal: the logits at position 0 change by ")
     settings = project.results()["architectures"]["ahead"]["settings"]
     assert {s["verdict"] for s in settings.values()} == {"fail"} and len(settings) == 3
     assert {s["verdict"] for s in project.results()["architectures"]["causal"]["settings"].values()} <= {"pass", "fail"}
     assert all(s["trials"] for s in project.results()["architectures"]["causal"]["settings"].values())
 
 
-def test_every_leak_is_found_before_training(judge):
-    """Behind a zero-initialised projection, and between a single pair of positions."""
-    found = judge("ZeroProjection", "LastToken")
+@pytest.mark.parametrize(
+    ("options", "finder"),
+    [([], "contract causality is broken: "), (["--mad-contract=causality=off:a test of the guard"], "")],
+    ids=["contract", "guard"],
+)
+def test_every_leak_is_found_before_training(judge, options, finder):
+    """Behind a zero-initialised projection, and between a single pair of positions; whoever switches the contract off
+    still has the guard.
+    """
+    found = judge("ZeroProjection", "LastToken", options=["-k", "memorization and baseline", *options])
     for name, setting in found.items():
         assert setting["verdict"] == "fail" and setting["trials"] == [], name
-    assert found["ZeroProjection"]["detail"].startswith("not causal: the logits at position 0 change by ")
-    assert found["LastToken"]["detail"].startswith("not causal: the logits at position 6 change by ")
+    leak = f"{finder}not causal: the logits at position"
+    assert found["ZeroProjection"]["detail"].startswith(f"{leak} 0 change by ")
+    last = 13 if finder else 6  # contracts are asked at the longest sequences of the preset
+    assert found["LastToken"]["detail"].startswith(f"{leak} {last} change by ")
 
 
 def test_a_leak_that_appears_through_training_gets_no_pass(judge):
@@ -141,5 +150,6 @@ def test_a_look_ahead_fails_the_run_with_one_line(judge, project):
     """The item fails like any other, and the line says what is wrong."""
     result = project.run("--mad-arch=guarded:ahead", "-k", "memorization and baseline")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["guarded.ahead, memorization*: fail: not causal: the logits at position 0 change by*"])
+    broken = "contract causality is broken: not causal: the logits at position 0 change by"
+    result.stdout.fnmatch_lines([f"guarded.ahead, memorization*: fail: {broken}*"])
     assert "Traceback" not in result.stdout.str()

@@ -45,12 +45,14 @@ def scores(content):
 
 
 def test_the_terminal_has_a_line_per_finished_setting(project):
-    """Verdict, score, how the trial ended and how long it took, as soon as the setting is done."""
+    """Verdict, score, how the trial ended and how long it took, as soon as the setting is done; so for contracts."""
     result = project.models()
     result.stdout.re_match_lines(
         [
             r"mad: models; preset tiny, 3 settings",
-            r"collected 3 items",
+            r"collected 12 items",
+            r"mad::models::contract\[output\]  PASS  \d+\.\d s$",
+            r"mad::models::contract\[state\]  SKIPPED  0\.0 s$",
             r"mad::models::memorization\[baseline\]  PASS  1\.000  solved at step 10  \d+\.\d s$",
             r"mad::models::memorization\[vocab_size=24\]  PASS  1\.000  solved at step 10  ",
             r"mad::models::in-context-recall\[baseline\]  FAIL  -0\.\d{3}  budget at step 20  ",
@@ -71,7 +73,7 @@ def test_a_failed_item_is_shown_with_one_line_and_no_traceback(project):
 
 def test_the_table_has_failing_settings_first_and_the_mad_score_last(project):
     """One table per architecture, behind a heading with its size; no score where nothing was measured."""
-    result = project.models("--mad-arch=broken=models:broken", "--mad-json=out.json")
+    result = project.models("-k", "not contract", "--mad-arch=broken=models:broken", "--mad-json=out.json")
     found = project.results()["architectures"]["models"]
     recall = found["settings"][RECALL]
     lines = result.outlines[next(i for i, line in enumerate(result.outlines) if "= MAD =" in line) :]
@@ -91,7 +93,7 @@ def test_the_table_has_failing_settings_first_and_the_mad_score_last(project):
 
 def test_v_and_q_keep_pytests_own_lines(project):
     """``-v`` shows one line per item as for any test; ``-q`` shows no table."""
-    verbose = project.models("-v")
+    verbose = project.models("-v", "-k", "not contract")
     verbose.stdout.re_match_lines([r"mad::models::memorization\[baseline\] PASSED +\[ 33%\]"])
     quiet = project.models("-q", "-r", "N")
     assert "MAD score" in verbose.stdout.str() and "MAD score" not in quiet.stdout.str()
@@ -202,8 +204,10 @@ def test_junit_has_short_scalar_properties(project):
     """``mad.*`` names, scalars, and the same numbers as the result file."""
     project.models("--junitxml=junit.xml", "--mad-json=out.json")
     found = properties(project.path / "junit.xml")
-    settings = project.results()["architectures"]["models"]["settings"]
-    assert sorted(found) == sorted(f"mad.models.{name}" for name in settings)
+    architecture = project.results()["architectures"]["models"]
+    settings, contracts = architecture["settings"], architecture["contracts"]
+    names = [*settings, *(f"contract[{name}]" for name in contracts)]
+    assert sorted(found) == sorted(f"mad.models.{name}" for name in names)
     for name, setting in settings.items():
         own = found[f"mad.models.{name}"]
         assert set(own) == {
@@ -215,13 +219,16 @@ def test_junit_has_short_scalar_properties(project):
         assert float(own["mad.score"]) == pytest.approx(setting["normalized"], abs=1e-4)
         assert int(own["mad.steps"]) == setting["trials"][0]["steps"]
         assert all(len(value) < 20 for value in own.values())
+    for name, contract in contracts.items():
+        own = found[f"mad.models.contract[{name}]"]
+        assert set(own) == {"mad.verdict", "mad.seconds"} and own["mad.verdict"] == contract["verdict"]
 
 
 def test_mad_junit_false_leaves_junit_alone(project):
     """For consumers that reject properties on test cases."""
     project.pytester.makeini("[pytest]\nmad_junit = false")
     project.models("--junitxml=junit.xml")
-    assert list(properties(project.path / "junit.xml").values()) == [{}, {}, {}]
+    assert list(properties(project.path / "junit.xml").values()) == [{}] * 12
 
 
 def test_the_same_command_gives_the_same_scores_in_any_order_and_with_workers(project):
@@ -257,7 +264,7 @@ def test_the_same_command_gives_the_same_scores_in_any_order_and_with_workers(pr
     parallel, found = run("--junitxml=junit.xml", "-n", "2", file="parallel.json")
     assert found == everything
     assert len(properties(project.path / "junit.xml")[f"mad.models.{RECALL}"]) == 14
-    assert sum("  PASS  " in line for line in parallel.outlines) == 2
+    assert sum("baseline]  PASS  " in line or "24]  PASS  " in line for line in parallel.outlines) == 2
     assert "MAD score" in parallel.stdout.str()
 
 
@@ -278,7 +285,7 @@ def test_ctrl_c_in_a_terminal_reports_what_had_finished(project, monkeypatch):
     """To the controller and its worker, once the first setting's line can be read while the second one trains."""
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     with project.started("--mad-arch=models:slow", "--mad-json=out.json", "-n", "1") as process:
-        while "  PASS  " not in (line := process.stdout.readline()):
+        while "memorization[baseline]  PASS  " not in (line := process.stdout.readline()):
             assert line, "the run ended before it was interrupted"
         os.killpg(process.pid, signal.SIGINT)
         rest, _ = process.communicate(timeout=60)

@@ -13,12 +13,15 @@ HEAVY = ("torch", "numpy", "hypothesis", "scipy")
 #: The section of ``pytest --help``: a new option is a decision.
 FLAGS = [
     "--mad-arch",
+    "--mad-contract",
     "--mad-data",
     "--mad-device",
     "--mad-first-seed",
     "--mad-json",
     "--mad-layers",
     "--mad-list",
+    "--mad-max-params",
+    "--mad-max-state",
     "--mad-mixer",
     "--mad-preset",
     "--mad-seeds",
@@ -27,10 +30,13 @@ FLAGS = [
     "--mad-timeout",
 ]
 INI = [
+    "mad_contract",
     "mad_data",
     "mad_device",
     "mad_first_seed",
     "mad_junit",
+    "mad_max_params",
+    "mad_max_state",
     "mad_preset",
     "mad_seeds",
     "mad_tasks",
@@ -134,5 +140,7 @@ def test_pytest_does_without_its_terminal_cache_or_capture(project):
 def test_torch_is_imported_once_in_all_of_these_runs(project):
     """Runs in this process share its modules: what one adds is forgotten, what was there stays."""
     before = dict(sys.modules)
-    project.models("-k", "24").assert_outcomes(passed=1, deselected=2)
+    project.models("mad::models::memorization[vocab_size=24]", "mad::models::contract").assert_outcomes(
+        passed=9, skipped=1
+    )
     assert sys.modules == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 
@@ -15,10 +16,9 @@ import pytest_mad
 from pytest_mad import evaluate, evaluate_suite, settings
 from pytest_mad.adapters import ModelError, NoBottleneckError
 from pytest_mad.architecture import TargetError, from_factory
-from pytest_mad.executors.inline import RunOptions, run_and_judge
+from pytest_mad.executors.inline import ContractBrokenError, RunOptions, run_and_judge
 from pytest_mad.grid import PresetError
 from pytest_mad.tasks import registry
-from pytest_mad.training.sweep import NotCausalError
 from pytest_mad.training.trial import TrialError
 from tests.unit.tiny import Tiny, make_setting
 
@@ -135,7 +135,7 @@ class Short(Tiny):
         (nn.Identity, ModelError, "no parameters"),
         (Short, ModelError, r"wrong length: .* gives \(2, 7, 32\), but must give \(2, 8, 32\)"),
         (lambda: Tiny(31), ModelError, r"raised IndexError|wrong vocabulary"),
-        (Ahead, NotCausalError, "not causal"),
+        (Ahead, ContractBrokenError, "contract causality is broken: not causal"),
         (lambda hidden: 5, TargetError, "requires 'hidden'"),
     ],
 )
@@ -148,8 +148,16 @@ def test_evaluate_raises_what_is_wrong_with_the_model(factory, error, message):
 
 def test_evaluate_raises_when_training_gives_no_score():
     """Diverged, or without a vector for compression."""
-    with pytest.raises(TrialError, match="the loss is"):
+    with pytest.raises(ContractBrokenError, match=r"contract finite is broken: the loss of step \d is"):
         evaluate(Tiny, make_setting(points=[pytest_mad.training.recipe.Point(lr=1e30)]))
+
+    def diverging(vocab_size):
+        model, steps = Tiny(vocab_size), itertools.count()
+        model.embed.weight.register_hook(lambda gradient: gradient * (float("nan") if next(steps) > 7 else 1))
+        return model
+
+    with pytest.raises(TrialError, match="the loss is nan at step 10"):
+        evaluate(diverging, make_setting(steps=20))
 
     class NoHead(nn.Module):
         def __init__(self, vocab_size):

@@ -1,0 +1,61 @@
+"""The sequences of a batch do not see each other."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from pytest_mad.determinism import seeded
+
+from .base import TOLERANCE, ContractError, Subject, falsify, logits_of, moved, register_contract
+from .causality import jittered
+
+MOST = 6
+
+
+@register_contract("batch-independence")
+def batch_independence(subject: Subject) -> None:
+    """A sequence has the same logits alone, in any batch, at any place in it; also while the model trains."""
+    model = jittered(subject.build(0), 0).eval()
+    tolerance = _tolerance(model)
+
+    def check(change: float, what: str) -> None:
+        if not change <= tolerance:
+            raise ContractError(f"{what}, by {change:.2g} of their size; do the sequences of a batch see each other?")
+
+    def alone(place: tuple[int, int]) -> None:
+        batch, row = place
+        tokens = subject.tokens(batch)
+        change = moved(logits_of(model, tokens)[row], logits_of(model, tokens[row : row + 1])[0])
+        check(change, f"alone and as sequence {row} of {batch}, one sequence has other logits")
+
+    def in_any_order(batch: int) -> None:
+        tokens = subject.tokens(batch)
+        change = moved(logits_of(model, tokens.flip(0)).flip(0), logits_of(model, tokens))
+        check(change, f"with {batch} sequences in the opposite order, their logits are others")
+
+    def beside_others(place: tuple[int, int]) -> None:
+        batch, row = place
+        one, other = subject.tokens(batch), subject.tokens(batch, seed=1)
+        other[row] = one[row]
+        change = moved(_while_training(model, other)[row], _while_training(model, one)[row])
+        check(change, f"beside other sequences, sequence {row} of {batch} has other logits in training mode")
+
+    places = st.sampled_from([(batch, row) for batch in range(2, MOST + 1) for row in range(batch)])
+    falsify(alone, place=places)
+    falsify(in_any_order, batch=st.integers(2, MOST))
+    falsify(beside_others, place=places)
+
+
+def _tolerance(model: nn.Module) -> float:
+    """A model in half precision rounds more."""
+    return max(TOLERANCE, *(10 * torch.finfo(p.dtype).eps for p in model.parameters() if p.is_floating_point()))
+
+
+def _while_training(model: nn.Module, tokens_BT: Tensor) -> Tensor:
+    """Logits in training mode, with the same random numbers every time, of a copy: buffers may move."""
+    with seeded("contract batch-independence"):
+        return logits_of(copy.deepcopy(model).train(), tokens_BT)

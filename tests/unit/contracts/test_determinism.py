@@ -1,0 +1,211 @@
+"""The same model, the same answer: in any order, whatever was drawn before, and nothing is left behind."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import strategies as st
+
+from pytest_mad.architecture import from_factory
+from pytest_mad.contracts.base import ContractError, contracts, falsify
+from pytest_mad.executors.contracts import check
+
+from . import test_gradients as gradients
+from . import test_lengths as lengths
+from . import test_repeatability as repeatability
+from . import test_state as state
+from .models import ALL, CPU, SETTING, Model, Recurrent, ask, subject_of
+from .test_batch_independence import AttentionOverBatch
+from .test_causality_item import OneTooFar, with_attention
+
+BROKEN = [
+    with_attention(OneTooFar),
+    AttentionOverBatch,
+    repeatability.StateNotReset,
+    repeatability.DropoutLeftOn,
+    gradients.HalfUsed,
+    lengths.UpToSix,
+    state.Forgetful,
+]
+SOUND = [Model, Recurrent, repeatability.Dropout, repeatability.LayerDrop, gradients.Experts]
+
+
+class DropoutUntilItBreaks(Model):
+    """What fails depends on what is drawn: which units a step drops."""
+
+    def mix(self, x):
+        x = torch.nn.functional.dropout(super().mix(x), 0.5, self.training)
+        return x / x.norm(dim=-1, keepdim=True).where(torch.rand(x.shape[1], 1) > 0.01, 0.0)
+
+
+def verdicts(build, names=ALL):
+    """Asked anew: nothing is remembered."""
+    check.cache_clear()
+    return {name: ask(build, name) for name in names}
+
+
+def disturb(seed):
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def random_states():
+    return torch.get_rng_state().tolist(), random.getstate(), [str(part) for part in np.random.get_state()]
+
+
+@pytest.mark.parametrize("build", [*BROKEN, *SOUND], ids=lambda build: build.__name__)
+def test_the_same_twice_and_in_any_order(build):
+    """Broken or not, and down to the numbers in the message."""
+    disturb(0)
+    first = verdicts(build)
+    disturb(1)
+    second = verdicts(build, ALL[::-1])
+    assert first == second
+
+
+@pytest.mark.parametrize("build", [DropoutUntilItBreaks, repeatability.Dropout], ids=lambda build: build.__name__)
+@pytest.mark.parametrize("contract", ["finite", "gradients"])
+def test_random_numbers_in_training_give_the_same_verdict(build, contract):
+    """Seeded, as the recipe's training is."""
+    found = set()
+    for seed in range(4):
+        disturb(seed)
+        found.add(verdicts(build, [contract])[contract])
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("build", [BROKEN[0], *BROKEN[3:5], *SOUND], ids=lambda build: build.__name__)
+def test_no_random_state_moves(build):
+    """Torch's, Python's and NumPy's."""
+    check.cache_clear()
+    moved = []
+    for name in ALL:
+        before = random_states()
+        ask(build, name)
+        moved += [name] * (random_states() != before)
+    assert not moved
+
+
+def test_nothing_is_written(tmp_path, monkeypatch):
+    """Hypothesis keeps no notes, whatever it finds."""
+    monkeypatch.chdir(tmp_path)
+    for build in (lengths.UpToSix, Model):
+        verdicts(build)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_factory_does_to_the_global_state_stays_in_it():
+    """It seeds, sets dtypes and counts; the second of two models is the first."""
+    built = Counter()
+
+    def make_model(vocab_size, max_length):
+        built["models"] += 1
+        torch.manual_seed(built["models"])
+        np.random.seed(0)
+        return Model(vocab_size, max_length)
+
+    before = random_states()
+    assert {verdict.outcome for verdict in verdicts(make_model).values()} <= {"pass", "skipped", "fail"}
+    assert random_states() == before and built["models"] >= len(ALL)
+
+
+def test_a_factory_that_gives_one_model_again_and_again_is_judged_all_the_same():
+    """A check that trains its model must not break the next one."""
+    model = Model()
+    found = verdicts(lambda: model, ["output", "causality", "batch-independence", "gradients", "finite"])
+    assert {verdict.outcome for verdict in found.values()} == {"pass"}
+
+
+@pytest.mark.parametrize("name", ["output", "causality", "batch-independence", "lengths", "state", "autocast"])
+def test_checks_that_do_not_train_leave_a_model_as_it_was(name):
+    subject = subject_of(Recurrent)
+    model = subject.build(0)
+    before = copy.deepcopy(model.state_dict())
+    contracts()[name].check(type(subject)(**{**vars(subject), "build": lambda seed: model}))
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_tokens_depend_on_the_draw_alone():
+    """Not on the model, nor on what was drawn before."""
+    one, other = subject_of(Model), subject_of(Recurrent)
+    a = one.tokens(3, 5)
+    disturb(3)
+    assert torch.equal(a, other.tokens(3, 5)) and a.shape == (3, 5)
+    assert not torch.equal(a, one.tokens(3, 5, seed=1))
+    assert one.tokens(2).shape == (2, one.length)
+
+
+@pytest.mark.parametrize("smallest", [1, 2, 7, 20, 40])
+def test_the_smallest_case_is_what_is_told(smallest):
+    """However large the one was that was found first."""
+
+    def at_most(n):
+        if n >= smallest:
+            raise ContractError(f"{n} is too many")
+
+    with pytest.raises(ContractError) as found:
+        falsify(at_most, n=st.integers(1, 48))
+    assert str(found.value) == f"{smallest} is too many"
+
+
+def test_a_case_that_fails_in_two_ways_gives_one():
+    """The smallest of all, and no group of exceptions."""
+
+    def check_both(n):
+        if n >= 10:
+            raise ContractError("ten")
+        if n >= 5:
+            raise RuntimeError("five")
+
+    with pytest.raises((ContractError, RuntimeError)) as found:
+        falsify(check_both, n=st.integers(1, 48))
+    assert str(found.value) in ("ten", "five")
+
+
+def test_a_failure_that_does_not_come_again_is_told_as_it_was():
+    """Half of all models that are not repeatable are so only now and then."""
+    calls = Counter()
+
+    def once(n):
+        calls["all"] += 1
+        if calls["all"] == 3:
+            raise ContractError("the third call")
+
+    with pytest.raises(ContractError) as found:
+        falsify(once, n=st.integers(1, 48))
+    assert str(found.value) == "the third call"
+
+
+def test_nothing_is_explained_beside_the_message():
+    """Line numbers of ours, which the user's traceback would show."""
+
+    def at_most(n):
+        if n > 3:
+            raise RuntimeError("too many")
+
+    with pytest.raises(RuntimeError) as found:
+        falsify(at_most, n=st.integers(1, 48))
+    assert not getattr(found.value, "__notes__", [])
+
+
+@pytest.mark.parametrize("most", [2, 6])
+def test_all_of_a_few_cases_are_tried(most):
+    """None twice."""
+    seen = []
+    falsify(lambda n: seen.append(n), examples=10, n=st.integers(1, most))
+    assert sorted(seen) == list(range(1, most + 1))
+
+
+def test_the_cache_is_per_question():
+    """One architecture, setting and contract; another factory of the same name is another architecture."""
+    check.cache_clear()
+    architecture = from_factory(Model, name="model")
+    first = check(architecture, SETTING, "output", None, None, CPU)
+    assert check(architecture, SETTING, "output", None, None, CPU) is first
+    assert check(from_factory(Model, name="model"), SETTING, "output", None, None, CPU) is not first
