@@ -103,7 +103,7 @@ def test_a_skipped_setting_is_reported_with_its_reason(run):
     """Not a failure, and the architecture's other settings are measured."""
     _, output, found = run
     assert verdicts(found, TABLE) == {"table": PASSED | {"compression[baseline]": "skipped"}}
-    assert "1 skipped" in output and "compression needs one vector to decode" in output
+    assert "compression needs one vector to decode" in output
 
 
 def test_workers_give_every_form_the_same_scores(runs):
