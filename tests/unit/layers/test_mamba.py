@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pytest_mad.backbones import AutoEncoder, LanguageModel
-from pytest_mad.layers import build_layer
+from pytest_mad.layers import build_layer, mamba
 from pytest_mad.layers.ops.selective_scan import selective_scan
 
 DIM, LENGTH, BATCH = 12, 35, 2
@@ -142,3 +142,21 @@ def test_noise_between_tokens_is_skipped() -> None:
 def test_impossible_configs(config: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(**config)
+
+
+def test_step_sizes_keep_their_precision_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bias added in half precision moves small steps by more than a per cent."""
+    seen, real = [], mamba.selective_scan
+
+    def scan(x_BTC: Tensor, dt_BTC: Tensor, *rest: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
+        seen.append(dt_BTC.float())
+        return real(x_BTC, dt_BTC, *rest, backend=backend)
+
+    monkeypatch.setattr(mamba, "selective_scan", scan)
+    torch.manual_seed(0)
+    layer, x = build_layer("mamba", dim=128, max_length=16), torch.randn(2, 16, 128)
+    layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x)
+    exact, half = seen
+    assert ((half - exact).abs() / exact).mean() < 2e-3
