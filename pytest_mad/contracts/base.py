@@ -175,6 +175,7 @@ def falsify(check: Callable[..., None], *, examples: int = 10, **strategies: Any
         deadline=None,
         verbosity=hypothesis.Verbosity.quiet,
         report_multiple_bugs=False,
+        print_blob=False,
         suppress_health_check=list(hypothesis.HealthCheck),
         phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
     )

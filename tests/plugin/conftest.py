@@ -98,8 +98,14 @@ class Project:
         return sorted(p for p in paths if "__pycache__" not in p and ".pytest_cache" not in p)
 
 
+#: What a CI sets and pytest, or the plugin, heeds: longer summaries, files of the job's own.
+OF_A_CI = ("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
+
+
 @pytest.fixture
-def project(pytester):
+def project(pytester, monkeypatch):
+    for name in OF_A_CI:
+        monkeypatch.delenv(name, raising=False)
     for file in PROJECT.iterdir():
         if file.is_file():
             shutil.copy(file, pytester.path)
