@@ -183,11 +183,28 @@ OPTIONS = (
     ),
     Option(flag="--mad-json", metavar="FILE", parse=Path, path=True, help="Write all results to this file."),
     Option(
+        flag="--mad-html",
+        metavar="FILE",
+        parse=Path,
+        path=True,
+        help="Write a report to read: one self-contained HTML file. Needs jinja2.",
+    ),
+    Option(
+        flag="--mad-benchmark-json",
+        metavar="FILE",
+        parse=Path,
+        path=True,
+        help="Write scores for github-action-benchmark, as customBiggerIsBetter.",
+    ),
+    Option(
         flag="--mad-list",
         switch=True,
         help="Print the preset's settings with oracle, trivial level and threshold, and train nothing.",
     ),
 )
+
+#: Options that name a report file, which is written at the end.
+REPORTS = ("mad_json", "mad_html", "mad_benchmark_json")
 
 
 def register(parser: pytest.Parser) -> None:

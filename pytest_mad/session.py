@@ -5,8 +5,8 @@ Imported by every pytest run, so what is heavy is imported inside the functions 
 
 from __future__ import annotations
 
+import shlex
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ class Session:
 
     def configure(self) -> None:
         """Find every usage error now, before anything is trained."""
-        self._check_report_path()
+        self._check_report_paths()
         if not self.is_active:
             self._check_other_options()
             return
@@ -66,25 +66,26 @@ class Session:
             chosen_settings(self.config)
             run_options(self.config)
 
-    def _check_report_path(self) -> None:
-        path = self.json_path()
-        if path is None:
+    def _check_report_paths(self) -> None:
+        paths = self._report_paths()
+        if not paths:
             return
-        flag = f"--mad-json={self.config.getoption('mad_json')}"
-        if not path.parent.is_dir():
-            raise pytest.UsageError(f"{flag}: the folder {path.parent} does not exist")
-        if path.is_dir():
-            raise pytest.UsageError(f"{flag}: is a folder, but must be a file")
-        try:
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
-        except OSError as error:
-            raise pytest.UsageError(f"{flag}: cannot be written: {error.strerror}") from None
+        from .files import FileError, refuse_unwritable
+        from .report.writing import MissingPackageError, check_packages
 
-    def json_path(self) -> Path | None:
-        """Where ``--mad-json`` points, relative to the invocation directory."""
-        path = options.value(self.config, "mad_json")
-        return None if path is None else Path(self.config.invocation_params.dir, path)
+        for name, path in paths.items():
+            flag = f"--{name.replace('_', '-')}={self.config.getoption(name)}"
+            try:
+                check_packages(name)
+                refuse_unwritable(path)
+            except (FileError, MissingPackageError) as error:
+                raise pytest.UsageError(f"{flag}: {error}") from None
+
+    def _report_paths(self) -> dict[str, Path]:
+        """The report files that were asked for, by their options; relative to the invocation directory."""
+        given = {name: options.value(self.config, name) for name in options.REPORTS}
+        directory = self.config.invocation_params.dir
+        return {name: Path(directory, path) for name, path in given.items() if path is not None}
 
     def header(self) -> list[str]:
         """What will be measured, and one line of advice where cores would stay idle."""
@@ -210,17 +211,23 @@ class Session:
         return sorted(records, key=lambda r: place.get((r["architecture"], r.get("contract") or r["setting"]), -1))
 
     def write_files(self, session: pytest.Session) -> None:
-        """Write the result file, also after Ctrl-C: with what had finished."""
-        path = None if self.is_worker else self.json_path()
-        if path is None or not (self.records or self.contracts):  # nothing was measured: an older file stays as it is
+        """Write the report files, also after Ctrl-C: with what had finished."""
+        if self.is_worker or not (self.records or self.contracts):  # nothing was measured: older files stay as they are
             return
-        from .report.json_file import result_file, write_json
+        paths = self._report_paths()
+        if not paths:
+            return
+        content = self.content()
+        for name, path in paths.items():
+            if not _written(name, path, content):
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
-        try:
-            write_json(path, result_file(self.records, self._preset(), self.contracts))
-        except OSError as error:
-            sys.stderr.write(f"ERROR: --mad-json={path}: cannot be written: {error.strerror}\n")
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    def content(self) -> dict[str, Any]:
+        """All results, as the result file holds them."""
+        from .report.json_file import result_file
+
+        command = shlex.join(("pytest", *map(str, self.config.invocation_params.args)))
+        return result_file(self._in_order(self.records), self._preset(), self._in_order(self.contracts), command)
 
     def _preset(self) -> str:
         """The name of the preset that was measured."""
@@ -230,6 +237,19 @@ class Session:
 
 
 SESSION = pytest.StashKey[Session]()
+
+
+def _written(option: str, path: Path, content: dict[str, Any]) -> bool:
+    """Write one report; whether that went well."""
+    from .files import write_text
+    from .report.writing import rendered
+
+    try:
+        write_text(path, rendered(option, content))
+    except OSError as error:
+        sys.stderr.write(f"ERROR: --{option.replace('_', '-')}={path}: cannot be written: {error.strerror}\n")
+        return False
+    return True
 
 
 def find_result(item: pytest.Item) -> Result | ContractResult | None:

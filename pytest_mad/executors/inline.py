@@ -84,6 +84,7 @@ def run_setting(
         verdict,
         **worst.accuracies().to_json(),
         normalized=min(scores),
+        scores=[[sweep.seed, score] for sweep, score in zip(sweeps, scores, strict=True)],
         best={"lr": worst.best.point.lr, "weight_decay": worst.best.point.weight_decay, "seed": worst.seed},
         trials=[trial.to_json() for sweep in sweeps for trial in sweep.trials],
         parameters=worst.parameters,
@@ -148,5 +149,6 @@ def _result(architecture: Architecture, setting: Setting, verdict: Verdict, **fo
         oracle=setting.oracle,
         trivial=setting.trivial,
         threshold=setting.threshold,
+        recipe=setting.recipe.digest(),
         **found,
     )

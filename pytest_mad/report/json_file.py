@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import platform
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from importlib import metadata
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -19,9 +15,12 @@ _OF_ARCHITECTURE = ("architecture", "setting", "parameters", "state_size", "pres
 
 
 def result_file(
-    records: Iterable[dict[str, Any]], preset: str, contracts: Iterable[dict[str, Any]] = ()
+    records: Iterable[dict[str, Any]], preset: str, contracts: Iterable[dict[str, Any]] = (), command: str = ""
 ) -> dict[str, Any]:
-    """The content of a result file; records are ``Result.to_json()``, contracts ``ContractResult.to_json()``."""
+    """The content of a result file; records are ``Result.to_json()``, contracts ``ContractResult.to_json()``.
+
+    ``command`` is what reproduces the run.
+    """
     by_architecture: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     checked: dict[str, dict[str, Any]] = defaultdict(dict)
     for contract in contracts:
@@ -36,6 +35,7 @@ def result_file(
     return {
         "schema": SCHEMA,
         "preset": preset,
+        "command": command,
         "environment": environment(devices),
         "architectures": {
             name: _architecture(by_architecture[name], checked[name]) for name in sorted({*by_architecture, *checked})
@@ -72,20 +72,6 @@ def scores(records: Iterable[dict[str, Any]]) -> tuple[dict[str, float], float |
     return task_scores, mean(task_scores.values()), mean(map(mean, normalized.values()))
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write through a temporary file and an atomic rename, so that no reader sees half a file."""
-    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
 def _architecture(settings: dict[str, dict[str, Any]], contracts: dict[str, Any]) -> dict[str, Any]:
     task_scores, mad_score, mad_score_normalized = scores(settings.values())
     sizes = [s["parameters"] for s in settings.values() if s["parameters"] is not None]
@@ -102,7 +88,7 @@ def _architecture(settings: dict[str, dict[str, Any]], contracts: dict[str, Any]
 
 
 def _setting(record: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in record.items() if k not in _OF_ARCHITECTURE} | {"baseline": None}
+    return {k: v for k, v in record.items() if k not in _OF_ARCHITECTURE}
 
 
 def version(package: str) -> str | None:

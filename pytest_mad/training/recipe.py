@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -70,6 +72,11 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain values, lists included."""
         return asdict(self) | {"points": [asdict(p) for p in self.points], "betas": list(self.betas)}
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that are another for another recipe."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Recipe:

@@ -24,6 +24,9 @@ SETTING_KEYS = {
     "trivial": float,
     "threshold": float,
     "baseline": type(None),
+    "scores": list,
+    "recipe": str,
+    "tolerant": bool,
     "verdict": str,
     "detail": str,
     "best": dict,
@@ -129,7 +132,7 @@ def test_the_result_file_has_every_promised_key(project):
     """Schema 1 of the design, with plain values of the promised types."""
     project.models("--mad-json=out.json")
     content = project.results()
-    assert sorted(content) == ["architectures", "environment", "preset", "schema"]
+    assert sorted(content) == ["architectures", "command", "environment", "preset", "schema"]
     assert content["schema"] == 1 and content["preset"] == "tiny"
     environment = content["environment"]
     assert sorted(environment) == ["device", "plugin", "python", "torch"]

@@ -13,10 +13,12 @@ HEAVY = ("torch", "numpy", "hypothesis", "scipy")
 #: The section of ``pytest --help``: a new option is a decision.
 FLAGS = [
     "--mad-arch",
+    "--mad-benchmark-json",
     "--mad-contract",
     "--mad-data",
     "--mad-device",
     "--mad-first-seed",
+    "--mad-html",
     "--mad-json",
     "--mad-layers",
     "--mad-list",

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mad.report.json_file import result_file, scores, write_json
+from pytest_mad.files import write_json
+from pytest_mad.report.json_file import result_file, scores
 from pytest_mad.result import Result
 from tests.oracles.parameters import steady
 
@@ -82,7 +83,7 @@ def test_the_mad_score_weighs_tasks_equally(settings):
 def test_the_result_file_has_the_form_of_schema_1():
     """Key by key as the design promises it."""
     content = result_file(RECORDS, "tiny")
-    assert set(content) == {"schema", "preset", "environment", "architectures"}
+    assert set(content) == {"schema", "preset", "command", "environment", "architectures"}
     assert (content["schema"], content["preset"]) == (1, "tiny")
     assert set(content["environment"]) >= {"torch", "python", "device", "plugin"}
     assert content["environment"]["device"] == "cpu"
@@ -96,7 +97,7 @@ def test_the_result_file_has_the_form_of_schema_1():
     assert list(mine["settings"]) == [r["setting"] for r in RECORDS]
     setting = mine["settings"]["memorization[baseline]"]
     promised = """task task_version params accuracy accuracy_compat sequence_accuracy normalized oracle trivial threshold
-        baseline verdict detail best trials seconds stored device engine"""
+        baseline scores recipe verdict tolerant detail best trials seconds stored device engine"""
     assert set(setting) == set(promised.split())
     assert setting["params"] == {"vocab_size": 16}
     assert mine["settings"]["selective-copying[baseline]"]["detail"] == "no luck"

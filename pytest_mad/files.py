@@ -1,0 +1,107 @@
+"""Files that outlive a run: JSON that is read strictly, and text that is written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .errors import first_line
+
+#: Far above what a run writes: the paper preset with its curves is about 1 MB per architecture.
+LARGEST = 64 * 2**20
+
+
+class FileError(ValueError):
+    """A file that cannot be used; the message is one line without the file's name."""
+
+
+def read_json(path: Path, largest: int = LARGEST) -> dict[str, Any]:
+    """The object that a JSON file holds. Nothing in it is run.
+
+    Raises :class:`FileError` where it is missing, a folder, too large, not UTF-8, not JSON, nested too deeply, has a
+    key twice, a NaN or an infinity, or is no object.
+    """
+    try:
+        if path.stat().st_size > largest:
+            raise FileError(f"has {path.stat().st_size:,} bytes, but may have {largest:,} at most")
+        content = json.loads(
+            path.read_text(encoding="utf-8"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_unique,
+        )
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise FileError("is nested too deeply") from None
+    except ValueError as error:  # not UTF-8, not JSON, or a whole number of thousands of digits
+        raise FileError(f"is not JSON: {first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise FileError(f"holds a {type(content).__name__}, but must hold an object")
+    return content
+
+
+def _refuse_constant(text: str) -> None:
+    raise FileError(f"has the number {text}")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise FileError(f"has the number {text[:20]}, which is not finite")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON allows a key twice; the second would hide the first."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise FileError(f"has the key {twice!r} twice")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON, sorted; see :func:`write_text`."""
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """Sorted, so that the same content is the same text; a NaN or an infinity is a ``ValueError``."""
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write through a temporary file and an atomic rename, so that no reader sees half a file.
+
+    Raises ``OSError``; the file that was there is then as it was.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise :class:`FileError` for a path where no file can be written, before any work is done for it."""
+    if not path.parent.is_dir():
+        raise FileError(f"the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise FileError("is a folder, but must be a file")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise FileError(f"cannot be written: {error.strerror}") from None
