@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .errors import check_keys, first_line, require, suggestion
+from .gate import Gate
 from .tasks import Task, TaskParams, get_task, task_names
 from .training.recipe import Recipe
 
@@ -20,7 +21,7 @@ else:
 _PRESETS = Path(__file__).with_name("presets")
 #: Oracle and trivial level closer than this leave no room for a score.
 _SMALLEST_RANGE = 0.01
-_PRESET_KEYS = ["schema", "description", "width", "recipe", "tasks"]
+_PRESET_KEYS = ["schema", "description", "width", "gate", "recipe", "tasks"]
 _TASK_KEYS = ["baseline", "vary", "threshold", "thresholds", "recipe", "cost"]
 
 
@@ -44,6 +45,8 @@ class Setting:
     width: int = 128
     #: rough seconds, or whatever else is proportional to the time of a trial: only the order of items depends on it
     cost: float = 1.0
+    #: how it is compared with a baseline
+    gate: Gate = field(default_factory=Gate)
 
     @property
     def id(self) -> str:
@@ -62,6 +65,15 @@ class Setting:
     @cached_property
     def trivial(self) -> float:
         return self.family.trivial(self.params)
+
+    def identity(self) -> dict[str, Any]:
+        """What recorded scores are only compared under: preset, parameters, task version and recipe."""
+        return {
+            "preset": self.preset,
+            "params": self.params.to_json(),
+            "task_version": self.family.version,
+            "recipe": self.recipe.digest(),
+        }
 
     def normalized(self, accuracy: float) -> float:
         """``(accuracy - trivial) / (oracle - trivial)``: 0 for the strongest guess, 1 for the best possible."""
@@ -137,7 +149,9 @@ def _read(name: str, path: Path) -> list[Setting]:
     require(type(width) is int and width >= 4 and width % 2 == 0, "width", width, "an even number of at least 4")
     tables, recipe = _table(data, "tasks"), _table(data, "recipe")
     require(len(tables) > 0, "tasks", tables, f"at least one [tasks.NAME] table, of {', '.join(task_names())}")
-    return [s for task, table in tables.items() for s in _task_settings(name, task, table, recipe, width)]
+    found = [s for task, table in tables.items() for s in _task_settings(name, task, table, recipe, width)]
+    gate = Gate.from_json(_table(data, "gate"), len(found))
+    return [replace(setting, gate=gate) for setting in found]
 
 
 def _table(data: dict[str, Any], key: str) -> dict[str, Any]:

@@ -80,6 +80,29 @@ def _device(text: str) -> str:
     return text
 
 
+def _margin(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise ValueError("must be a number from 0 to below 1")
+    return value
+
+
+def _inconclusive(text: str) -> str:
+    if text not in ("fail", "pass"):
+        raise ValueError("must be fail or pass")
+    return text
+
+
+def _two_files(text: str) -> tuple[str, str]:
+    files = text.split(",")
+    if len(files) != 2 or not all(files):
+        raise ValueError("must be two result files with a comma between them")
+    return files[0], files[1]
+
+
 def _contract(text: str) -> tuple[str, tuple[str, str]]:
     name, _, mode = text.partition("=")
     what, _, reason = mode.partition(":")
@@ -151,12 +174,45 @@ OPTIONS = (
         flag="--mad-seeds",
         metavar="N",
         parse=_count,
-        default=1,
         ini=True,
-        help="Replications per setting; the lowest score counts. Default: 1.",
+        help="Seeds per setting. Default: 1, all of which must reach the threshold; with a baseline as many as the "
+        "preset's gate says, of which one must reach the line.",
     ),
     Option(
-        flag="--mad-first-seed", metavar="S", parse=_seed, default=0, ini=True, help="Where seeds begin. Default: 0."
+        flag="--mad-first-seed",
+        metavar="S",
+        parse=_seed,
+        ini=True,
+        help="Where seeds begin. Default: 0, or behind the recorded seeds of a baseline.",
+    ),
+    Option(
+        flag="--mad-baseline",
+        metavar="FILE.json|NAME",
+        ini=True,
+        path=True,
+        help="Compare with recorded scores instead of thresholds: a file, or a baseline that comes with the package.",
+    ),
+    Option(
+        flag="--mad-margin",
+        metavar="X",
+        parse=_margin,
+        ini=True,
+        help="How far below the baseline still passes. Default: the preset's, 0.03.",
+    ),
+    Option(
+        flag="--mad-update-baseline",
+        metavar="FILE.json",
+        parse=Path,
+        path=True,
+        help="Measure with full sweeps and enough seeds, and merge the scores into this baseline.",
+    ),
+    Option(
+        flag="--mad-inconclusive",
+        metavar="fail|pass",
+        parse=_inconclusive,
+        default="fail",
+        ini=True,
+        help="What a case counts as that was still open when the time ran out. Default: fail.",
     ),
     Option(
         flag="--mad-device",
@@ -200,6 +256,13 @@ OPTIONS = (
         flag="--mad-list",
         switch=True,
         help="Print the preset's settings with oracle, trivial level and threshold, and train nothing.",
+    ),
+    Option(
+        flag="--mad-compare",
+        metavar="A,B",
+        parse=_two_files,
+        path=True,
+        help="Compare two result files and train nothing. Exit code 1 if B fails, or lacks what passed in A.",
     ),
 )
 
@@ -249,7 +312,7 @@ def _from_ini(config: pytest.Config, option: Option) -> Any:
         given = ",".join(part.strip(",") for part in given)
     if isinstance(given, str):
         given = given.strip("\"'")  # TOML wants quotes, an ini file keeps them
-    is_path = option.parse is Path or str(given).endswith(".toml")  # mad_preset may also be a name
+    is_path = option.parse is Path or (option.path and str(given).endswith((".toml", ".json")))  # or a shipped name
     if given is not None and is_path and config.inipath is not None:
         return str(config.inipath.parent / given)
     return given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from .architecture import Architecture, TargetError, check_unique, from_layers, 
 from .errors import suggestion, user_traceback
 from .executors.contracts import ContractOptions, Mode
 from .executors.inline import RunOptions
+from .files import FileError, refuse_unwritable
+from .gate import false_alarm_bound
+from .gate.baseline import Baseline, check_fits, load_baseline, read_entries
 from .grid import Setting, as_published, select, settings, with_threshold
 
 CONTRACT_LENGTH = 128
@@ -29,6 +33,26 @@ class Plan:
     settings: dict[str, Setting]
     run: RunOptions
 
+    def gate_lines(self) -> list[str]:
+        """What the header says of a comparison with a baseline, or of a recording."""
+        lines, one = [], next(iter(self.settings.values())).gate
+        if self.run.baseline:
+            seeds = self.run.seeds or one.seeds
+            margin = one.margin if self.run.margin is None else self.run.margin
+            chance = sum(
+                false_alarm_bound(len(found[1].scores), seeds)
+                for architecture in self.architectures
+                for setting in self.settings
+                if (found := self.run.baseline.find(architecture.name, setting))
+            )
+            lines.append(
+                f"mad: baseline {self.run.baseline.source}, margin {margin:g}, up to {seeds} new seeds per setting; "
+                f"flags unchanged architectures in at most {chance:.1%} of runs"
+            )
+        if self.run.record:
+            lines.append(f"mad: recording {self.run.seeds or one.baseline_seeds} seeds per setting, without thresholds")
+        return lines
+
 
 def make_plan(config: pytest.Config) -> Plan:
     """The plan of a run; ``pytest.UsageError`` is one line that names the option and what would be right."""
@@ -37,6 +61,8 @@ def make_plan(config: pytest.Config) -> Plan:
     plan = Plan(architectures=found, settings=chosen, run=run_options(config, chosen))
     for setting in plan.settings.values():
         _usage("--mad-preset", setting.normalized, 0.0)  # is there room between guessing and the oracle?
+    if plan.run.baseline:
+        _usage(f"--mad-baseline={plan.run.baseline.source}", check_baseline, plan, plan.run.baseline)
     return plan
 
 
@@ -100,6 +126,11 @@ def run_options(config: pytest.Config, chosen: dict[str, Setting] | None = None)
         first_seed=options.value(config, "mad_first_seed"),
         device=device,
         timeout=options.value(config, "mad_timeout"),
+        baseline=baseline(config),
+        margin=options.value(config, "mad_margin"),
+        record=update_path(config) is not None,
+        tolerant=options.value(config, "mad_inconclusive") == "pass",
+        remedy=remedy(config),
         data_dir=data,
         contracts=contract_options(config, chosen or {}),
     )
@@ -130,6 +161,50 @@ def contract_options(config: pytest.Config, chosen: dict[str, Setting]) -> Contr
         max_params=options.value(config, "mad_max_params"),
         max_state=options.value(config, "mad_max_state"),
     )
+
+
+def baseline(config: pytest.Config) -> Baseline | None:
+    """The scores to compare with."""
+    name = options.value(config, "mad_baseline")
+    if name is None:
+        return None
+    directory = Path(config.invocation_params.dir)
+    try:
+        return load_baseline(name, directory)
+    except FileError as error:
+        record = f"; record it: {remedy(config)}" if not (directory / name).exists() and name.endswith(".json") else ""
+        raise pytest.UsageError(f"--mad-baseline={name}: {error}{record}") from None
+
+
+def update_path(config: pytest.Config) -> Path | None:
+    """The baseline to record, checked before anything is trained for it."""
+    path = options.value(config, "mad_update_baseline")
+    if path is None:
+        return None
+    path = Path(config.invocation_params.dir, path)
+    try:
+        refuse_unwritable(path)
+        if path.exists():
+            read_entries(path)
+    except FileError as error:
+        raise pytest.UsageError(f"--mad-update-baseline={path}: {error}") from None
+    return path
+
+
+def remedy(config: pytest.Config) -> str:
+    """The command that records what a baseline lacks."""
+    name = options.value(config, "mad_baseline")
+    others = [str(a) for a in config.invocation_params.args if not str(a).startswith("--mad-baseline")]
+    return shlex.join(("pytest", *others, f"--mad-update-baseline={name}"))
+
+
+def check_baseline(plan: Plan, known: Baseline) -> None:
+    """Raise ``BaselineError`` for an entry that was measured otherwise than this run would."""
+    for architecture in plan.architectures:
+        for setting in plan.settings.values():
+            found = known.find(architecture.name, setting.id)
+            if found:
+                check_fits(found[1], f"{found[0]}, {setting.id}", setting.identity())
 
 
 def matches(node_id: str, prefixes: list[str]) -> bool:

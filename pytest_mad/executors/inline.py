@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pytest_mad.architecture import Architecture
 from pytest_mad.errors import user_traceback, what_happened
 from pytest_mad.executors.contracts import ContractOptions, first_broken
-from pytest_mad.gate import Verdict, judge_threshold
+from pytest_mad.gate import Line, Verdict, draw_line, judge_baseline, judge_recording, judge_threshold
+from pytest_mad.gate.baseline import Baseline, BaselineError, Entry, MissingEntryError, another_machine, check_fits
 from pytest_mad.grid import Setting
 from pytest_mad.result import Result
 
 if TYPE_CHECKING:
     import torch
 
+    from pytest_mad.training.sweep import Sweep
     from pytest_mad.training.trial import Progress, Trial
 
 
@@ -25,17 +28,33 @@ if TYPE_CHECKING:
 class RunOptions:
     """How settings are run, whichever they are."""
 
-    seeds: int = 1
-    first_seed: int = 0
+    #: replications per setting; None for one, or with a baseline as many as the preset's gate says
+    seeds: int | None = None
+    #: where counting begins; None for 0, or with a baseline behind the recorded seeds
+    first_seed: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     #: seconds per setting
     timeout: float | None = None
     data_dir: Path | None = None
     contracts: ContractOptions = field(default_factory=ContractOptions)
+    #: compare with these scores instead of thresholds
+    baseline: Baseline | None = None
+    #: over the preset's
+    margin: float | None = None
+    #: full sweeps of every seed, for a baseline
+    record: bool = False
+    #: ``inconclusive`` counts as a pass
+    tolerant: bool = False
+    #: the command that adds what is missing in the baseline
+    remedy: str = ""
 
 
 class ContractBrokenError(Exception):
     """A hard contract is broken, so there is nothing to train for; the message is one line."""
+
+
+class BaselineWarning(UserWarning):
+    """A baseline that is compared with although it is another machine's."""
 
 
 class Measured(NamedTuple):
@@ -48,50 +67,155 @@ class Measured(NamedTuple):
 def run_setting(
     architecture: Architecture, setting: Setting, options: RunOptions, progress: Progress | None = None
 ) -> Result:
-    """Sweep each seed and judge the scores.
+    """Sweep seeds, as many as the requirement takes, and judge the scores.
 
-    Raises ``ContractBrokenError`` before any training, ``ModelError``, ``NoBottleneckError``, ``NotCausalError``,
-    ``TrialError``, ``PublishedDataError`` or whatever the user's model raises.
+    Raises ``MissingEntryError``, ``BaselineError`` and ``ContractBrokenError`` before any training, ``ModelError``,
+    ``NoBottleneckError``, ``NotCausalError``, ``TrialError``, ``PublishedDataError``, or what the user's model raises.
     """
-    from pytest_mad.training.sweep import run_sweep
-
-    device = choose_device(options.device)
+    device, setting = choose_device(options.device), as_asked(setting, options)
+    asked = asked_of(architecture, setting, options)
     broken = first_broken(architecture, setting, options.contracts, device)
     if broken:
         raise ContractBrokenError(broken)
+    warn_of_another_machine(asked, device)
     started = time.monotonic()  # the contracts are timed as items of their own
-    deadline = math.inf if options.timeout is None else started + options.timeout
-    sweeps = [
-        run_sweep(
-            architecture,
-            setting,
-            seed,
-            device=device,
-            data_dir=options.data_dir,
-            progress=progress,
-            deadline=deadline,
-        )
-        for seed in range(options.first_seed, options.first_seed + options.seeds)
-    ]
+    sweeps = run_sweeps(architecture, asked, options, device, progress)
     scores = [setting.normalized(sweep.accuracies().accuracy) for sweep in sweeps]
-    worst = sweeps[scores.index(min(scores))]
-    verdict = judge_threshold(scores, setting.threshold)
-    if verdict.outcome == "fail":
-        verdict = verdict._replace(detail=f"{verdict.detail}, {_ending(worst.best)}")
+    shown = sweeps[scores.index(asked.telling(scores))]
+    verdict = judge(asked, scores)
+    if verdict.outcome in ("fail", "regress"):
+        verdict = verdict._replace(detail=f"{verdict.detail}, {_ending(shown.best)}")
     return _result(
         architecture,
         setting,
         verdict,
-        **worst.accuracies().to_json(),
-        normalized=min(scores),
+        **shown.accuracies().to_json(),
+        normalized=asked.telling(scores),
         scores=[[sweep.seed, score] for sweep, score in zip(sweeps, scores, strict=True)],
-        best={"lr": worst.best.point.lr, "weight_decay": worst.best.point.weight_decay, "seed": worst.seed},
+        baseline=asked.line.to_json() if asked.line else None,
+        tolerant=options.tolerant,
+        best={"lr": shown.best.point.lr, "weight_decay": shown.best.point.weight_decay, "seed": shown.seed},
         trials=[trial.to_json() for sweep in sweeps for trial in sweep.trials],
-        parameters=worst.parameters,
-        state_size=worst.state_size,
+        parameters=shown.parameters,
+        state_size=shown.state_size,
         seconds=round(time.monotonic() - started, 3),
         device=device.type,
     )
+
+
+def as_asked(setting: Setting, options: RunOptions) -> Setting:
+    """A baseline is asked for instead of the threshold, and a recording asks for nothing."""
+    return replace(setting, threshold=None) if options.baseline or options.record else setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What one setting is held to, and which seeds that takes."""
+
+    #: races to what is asked; without a race where every sweep must be full
+    setting: Setting
+    first_seed: int
+    #: at most
+    seeds: int
+    line: Line | None = None
+    #: the entry that the line was drawn through
+    entry: Entry | None = None
+    record: bool = False
+
+    def telling(self, scores: list[float]) -> float:
+        """The score that decides: one good seed is enough against a baseline, one bad seed against a threshold."""
+        return max(scores) if self.line and not self.record else min(scores)
+
+    def is_closed(self, score: float) -> bool:
+        """Whether no further seed is needed."""
+        return self.line is not None and score >= self.line.line and not self.record
+
+
+def asked_of(architecture: Architecture, setting: Setting, options: RunOptions) -> Asked:
+    """The requirement: a threshold, a baseline's line, or to be recorded.
+
+    New seeds begin behind the recorded ones: on the same data and weights an unchanged model would repeat its scores,
+    and the bound on false alarms is about seeds that are new. Raises ``MissingEntryError`` and ``BaselineError``.
+    """
+    found = None if options.baseline is None else _entry(architecture, setting, options)
+    first = options.first_seed if options.first_seed is not None else (found[1].next_seed if found else 0)
+    usual = setting.gate.baseline_seeds if options.record else setting.gate.seeds if found else 1
+    asked = Asked(setting=setting, first_seed=first, seeds=options.seeds or usual, record=options.record)
+    if found:
+        assert options.baseline is not None
+        line = draw_line(
+            options.baseline.source,
+            found[0],
+            found[1].scores,
+            margin=setting.gate.margin if options.margin is None else options.margin,
+            most_seeds=asked.seeds,
+            solved_at=setting.recipe.solved_at,
+        )
+        asked = replace(asked, line=line, entry=found[1], setting=replace(setting, threshold=line.line))
+    if options.record:
+        full = replace(setting, recipe=replace(setting.recipe, race=False))
+        asked = replace(asked, setting=full)
+    return asked
+
+
+def _entry(architecture: Architecture, setting: Setting, options: RunOptions) -> tuple[str, Entry]:
+    assert options.baseline is not None
+    found = options.baseline.find(architecture.name, setting.id)
+    if found is None:
+        if options.baseline.is_shipped:
+            raise MissingEntryError(f"baseline {options.baseline.source} has no {setting.id}")
+        remedy = f"; add it: {options.remedy}" if options.remedy else ""
+        raise MissingEntryError(f"baseline {options.baseline.source} has no {architecture.name}, {setting.id}{remedy}")
+    check_fits(found[1], f"{found[0]}, {setting.id}", setting.identity())
+    return found
+
+
+def warn_of_another_machine(asked: Asked, device: torch.device) -> None:
+    """Scores are only promised to repeat under one minor version of torch and one class of device."""
+    from pytest_mad.report.json_file import version
+
+    difference = asked.entry and another_machine(asked.entry, torch=version("torch") or "", device=device.type)
+    if difference and asked.line:
+        warnings.warn(f"baseline {asked.line.source}: {difference}", BaselineWarning, stacklevel=1)
+
+
+def run_sweeps(
+    architecture: Architecture, asked: Asked, options: RunOptions, device: torch.device, progress: Progress | None
+) -> list[Sweep]:
+    """Sweep one seed after the other until the case is closed; fewer where the time runs out behind the first."""
+    from pytest_mad.training.sweep import run_sweep
+    from pytest_mad.training.trial import OutOfTimeError
+
+    deadline = math.inf if options.timeout is None else time.monotonic() + options.timeout
+    sweeps: list[Sweep] = []
+    for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
+        try:
+            sweep = run_sweep(
+                architecture,
+                asked.setting,
+                seed,
+                device=device,
+                data_dir=options.data_dir,
+                progress=progress,
+                deadline=deadline,
+            )
+        except OutOfTimeError:
+            if not sweeps or asked.record:  # half a recording is none
+                raise
+            break
+        sweeps.append(sweep)
+        if asked.is_closed(asked.setting.normalized(sweep.accuracies().accuracy)):
+            break
+    return sweeps
+
+
+def judge(asked: Asked, scores: list[float]) -> Verdict:
+    """The verdict on what was measured."""
+    if asked.line:
+        return judge_baseline(scores, asked.line)
+    if asked.record:
+        return judge_recording(scores)
+    return judge_threshold(scores, asked.setting.threshold, asked.seeds)
 
 
 def run_and_judge(
@@ -103,14 +227,14 @@ def run_and_judge(
     from pytest_mad.training.sweep import NotCausalError
     from pytest_mad.training.trial import TrialError
 
-    started = time.monotonic()
+    started, setting = time.monotonic(), as_asked(setting, options)
     try:
         return Measured(run_setting(architecture, setting, options, progress))
     except NoBottleneckError as reason:
         verdict, shown = Verdict("skipped", str(reason)), ""
-    except (ContractBrokenError, NotCausalError) as reason:
+    except (ContractBrokenError, NotCausalError, MissingEntryError) as reason:
         verdict, shown = Verdict("fail", str(reason)), ""
-    except (TrialError, PublishedDataError) as error:
+    except (TrialError, PublishedDataError, BaselineError, BaselineWarning) as error:
         verdict, shown = Verdict("error", str(error)), ""
     except ModelError as error:
         verdict, shown = Verdict("error", str(error)), user_traceback(error.__cause__)
@@ -141,14 +265,11 @@ def _result(architecture: Architecture, setting: Setting, verdict: Verdict, **fo
         architecture=architecture.name,
         setting=setting.id,
         task=setting.task,
-        task_version=setting.family.version,
-        params=setting.params.to_json(),
-        preset=setting.preset,
         verdict=verdict.outcome,
         detail=verdict.detail,
         oracle=setting.oracle,
         trivial=setting.trivial,
         threshold=setting.threshold,
-        recipe=setting.recipe.digest(),
+        **setting.identity(),
         **found,
     )

@@ -1,11 +1,14 @@
-"""The decision rule against a threshold."""
+"""The decision rules: against a threshold, and against a baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
 
 from pytest_mad.result import round_down
+
+from .rule import false_alarm_bound
 
 Outcome = Literal["pass", "fail", "regress", "inconclusive", "error", "skipped"]
 
@@ -17,12 +20,90 @@ class Verdict(NamedTuple):
     detail: str = ""
 
 
-def judge_threshold(normalised: Sequence[float], threshold: float | None) -> Verdict:
-    """Pass if the normalised score of every seed reaches the threshold; without one, a finished setting passes."""
-    lowest = min(normalised)
-    seeds = f" (lowest of {len(normalised)} seeds)" if len(normalised) > 1 else ""
+def judge_threshold(normalised: Sequence[float], threshold: float | None, seeds: int | None = None) -> Verdict:
+    """Pass if the normalised score of every seed reaches the threshold; without one, a finished setting passes.
+
+    Of ``seeds`` that were asked for fewer may have been trained when the time ran out: one below the threshold decides,
+    but none of them below it leaves the case open.
+    """
+    lowest, count = min(normalised), len(normalised)
+    if count < (seeds or count) and (threshold is None or lowest >= threshold):
+        return Verdict("inconclusive", f"{count} of {seeds} seeds reach {round_down(lowest):.3f}, and the time ran out")
+    which = f" (lowest of {count} seeds)" if count > 1 else ""
     if threshold is None:
-        return Verdict("pass", f"normalised score {lowest:.3f}{seeds}, no threshold")
-    if all(score >= threshold for score in normalised):
-        return Verdict("pass", f"normalised score {lowest:.3f} reaches {threshold:g}{seeds}")
-    return Verdict("fail", f"normalised score {round_down(lowest):.3f} is below {threshold:g}{seeds}")
+        return Verdict("pass", f"normalised score {lowest:.3f}{which}, no threshold")
+    if all(score >= threshold for score in normalised):  # a NaN reaches nothing
+        return Verdict("pass", f"normalised score {lowest:.3f} reaches {threshold:g}{which}")
+    return Verdict("fail", f"normalised score {round_down(lowest):.3f} is below {threshold:g}{which}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What a baseline asks of one setting."""
+
+    #: file or name of the baseline, and whose scores they are
+    source: str
+    architecture: str
+    #: how many seeds were recorded, and the lowest of their normalised scores
+    seeds: int
+    lowest: float
+    margin: float
+    #: what a new seed must reach
+    line: float
+    #: how many new seeds may try
+    most_seeds: int
+
+    def explain(self) -> str:
+        """Where the line comes from."""
+        whose = self.source if self.source == self.architecture else f"{self.architecture} in {self.source}"
+        return f"the line of baseline {whose} ({self.seeds} seeds from {round_down(self.lowest):.3f})"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def draw_line(
+    source: str, architecture: str, scores: Sequence[float], *, margin: float, most_seeds: int, solved_at: float
+) -> Line:
+    """The lowest recorded score minus the margin.
+
+    Training stops at ``solved_at``, so how far above it a score happens to lie says how suddenly a model learned, and
+    not how much: no score counts more. On an unchanged architecture this can only lower the line.
+    """
+    lowest = min(scores)
+    return Line(
+        source=source,
+        architecture=architecture,
+        seeds=len(scores),
+        lowest=lowest,
+        margin=margin,
+        line=min(lowest, solved_at) - margin,
+        most_seeds=most_seeds,
+    )
+
+
+def judge_baseline(normalised: Sequence[float], line: Line) -> Verdict:
+    """Pass as soon as one new seed is at or above the line; regress if all of ``line.most_seeds`` are below.
+
+    Exact and free of assumptions about the scores: an unchanged architecture regresses with a probability of at most
+    :func:`~pytest_mad.gate.rule.false_alarm_bound`. With fewer seeds, all below, the case is open: inconclusive.
+    """
+    highest, count = max(normalised), len(normalised)
+    asked = f"{line.line:.3f}, {line.explain()}"
+    if highest >= line.line:
+        tries = "" if count == 1 else f" (seed {count} of at most {line.most_seeds})"
+        return Verdict("pass", f"normalised score {round_down(highest):.3f}{tries} reaches {asked}")
+    below = f"new seed{'s are' if count > 1 else ' is'} below {asked}; the highest is {round_down(highest):.3f}"
+    if count < line.most_seeds:
+        return Verdict("inconclusive", f"{count} of {line.most_seeds} {below}, and the time ran out")
+    bound = false_alarm_bound(line.seeds, line.most_seeds)
+    chance = f"an unchanged architecture does this in at most {bound:.1%} of runs"
+    return Verdict("regress", f"{'all ' if count > 1 else ''}{count} {below}; {chance}")
+
+
+def judge_recording(normalised: Sequence[float]) -> Verdict:
+    """A recording asks for nothing: later runs are held to what it finds."""
+    lowest = f"{round_down(min(normalised)):.3f}"
+    if len(normalised) == 1:
+        return Verdict("pass", f"recorded 1 seed: {lowest}")
+    return Verdict("pass", f"recorded {len(normalised)} seeds, lowest {lowest}, highest {max(normalised):.3f}")

@@ -17,6 +17,8 @@ def properties(record: dict[str, Any]) -> list[tuple[str, str | float | int]]:
         "mad.accuracy_compat": _short(record["accuracy_compat"]),
         "mad.sequence_accuracy": _short(record["sequence_accuracy"]),
         "mad.threshold": record["threshold"],
+        "mad.baseline": _short((record["baseline"] or {}).get("line")),
+        "mad.seeds": len(record["scores"]) or None,
         "mad.oracle": _short(record["oracle"]),
         "mad.trivial": _short(record["trivial"]),
         "mad.steps": sum(trial["steps"] for trial in record["trials"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -71,9 +72,16 @@ def _name(record: dict[str, Any]) -> str:
 def _cells(record: dict[str, Any]) -> str:
     steps = sum(t["steps"] for t in record["trials"])
     return (
-        f"{record['verdict']:7} {_score(record['normalized'])} {_number(record['threshold'], 6, 2)} "
+        f"{record['verdict']:7} {_score(record['normalized'])} {_number(_needed(record), 6, 2)} "
         f"{_number(record['accuracy'], 8)} {_number(record['trivial'], 7)} {steps or '-':>5} {record['seconds']:7.1f}"
     )
+
+
+def _needed(record: dict[str, Any]) -> float | None:
+    """The threshold or the baseline's line, which is rounded down like the scores that it is compared with."""
+    line = (record["baseline"] or {}).get("line")
+    threshold: float | None = record["threshold"]
+    return threshold if line is None else math.floor(line * 100) / 100
 
 
 def _score(value: float | None) -> str:

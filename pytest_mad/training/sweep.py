@@ -19,7 +19,7 @@ from pytest_mad.grid import Setting
 
 from .data import load_data
 from .metrics import Accuracies
-from .trial import Progress, Trial, TrialError, train_trial
+from .trial import OutOfTimeError, Progress, Trial, TrialError, train_trial
 
 
 class NotCausalError(Exception):
@@ -75,10 +75,10 @@ def run_sweep(
             trial, model = train_trial(
                 build, setting, point, seed, data, device=device, progress=progress, deadline=deadline
             )
+        except OutOfTimeError:
+            raise
         except TrialError as error:
             failures.append(error)
-            if time.monotonic() > deadline:
-                raise
             continue
         trials.append(trial)
         if best is None or selection_score(setting, trial) > selection_score(setting, best[0]):

@@ -58,6 +58,10 @@ class Trial:
         }
 
 
+class OutOfTimeError(TrialError):
+    """A trial that would have gone on."""
+
+
 def train_trial(
     build: Callable[[], nn.Module],
     setting: Setting,
@@ -99,7 +103,7 @@ def train_trial(
             if progress:
                 progress(step, total, found.accuracy)
             if time.monotonic() > deadline:
-                raise TrialError(f"out of time at step {step} of {total}")
+                raise OutOfTimeError(f"out of time at step {step} of {total}")
             stopped = ending(setting, curve, total)
             if stopped != "budget":
                 break

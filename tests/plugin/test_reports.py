@@ -216,7 +216,7 @@ def test_junit_has_short_scalar_properties(project):
         assert set(own) == {
             *("mad.verdict", "mad.score", "mad.accuracy", "mad.accuracy_compat", "mad.sequence_accuracy"),
             *("mad.threshold", "mad.oracle", "mad.trivial", "mad.steps", "mad.lr", "mad.weight_decay", "mad.seed"),
-            *("mad.seconds", "mad.device"),
+            *("mad.seconds", "mad.device", "mad.seeds"),
         }
         assert own["mad.verdict"] == setting["verdict"] and own["mad.device"] == "cpu"
         assert float(own["mad.score"]) == pytest.approx(setting["normalized"], abs=1e-4)
@@ -266,7 +266,7 @@ def test_the_same_command_gives_the_same_scores_in_any_order_and_with_workers(pr
 
     parallel, found = run("--junitxml=junit.xml", "-n", "2", file="parallel.json")
     assert found == everything
-    assert len(properties(project.path / "junit.xml")[f"mad.models.{RECALL}"]) == 14
+    assert len(properties(project.path / "junit.xml")[f"mad.models.{RECALL}"]) == 15
     assert sum("baseline]  PASS  " in line or "24]  PASS  " in line for line in parallel.outlines) == 2
     assert "MAD score" in parallel.stdout.str()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from pytest_mad.training import sweep as module
 from pytest_mad.training.metrics import Accuracies
 from pytest_mad.training.recipe import Point
 from pytest_mad.training.sweep import NotCausalError, run_sweep
-from pytest_mad.training.trial import Trial, TrialError
+from pytest_mad.training.trial import OutOfTimeError, Trial, TrialError
 from tests.unit.tiny import CPU, Tiny, make_setting
 
 RATES = (0.1, 0.2, 0.3)
@@ -137,10 +136,10 @@ def test_a_sweep_of_diverging_points_is_an_error():
 @pytest.mark.parametrize("passed", [0, 1])
 def test_a_sweep_whose_time_runs_out_is_an_error(scripted, passed):
     """However many points had finished: a part of a sweep is no score."""
-    late = TrialError("out of time at step 3 of 9")
+    late = OutOfTimeError("out of time at step 3 of 9")
     ran = scripted(dict.fromkeys(RATES[:passed], (0.5, 0.5)) | dict.fromkeys(RATES[passed:], late))
-    with pytest.raises(TrialError, match=r"^out of time"):
-        sweep(make_setting(points=POINTS), deadline=time.monotonic() - 1)
+    with pytest.raises(OutOfTimeError, match=r"^out of time"):
+        sweep(make_setting(points=POINTS))
     assert ran == list(RATES[: passed + 1])
 
 

@@ -1,0 +1,59 @@
+"""How many seeds a comparison with a baseline takes, and how often it is wrong about an unchanged architecture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pytest_mad.errors import check_keys, require
+
+#: What a whole preset may flag of unchanged architectures.
+FALSE_ALARMS = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A preset's ``[gate]``: seeds that a baseline records, new seeds that may be tried, and the margin.
+
+    Scores are bounded and often bimodal, so the rule knows their order only: an unchanged architecture regresses if all
+    n new seeds fall below the lowest of B recorded ones, which of C(B + n, n) equally likely orders is one.
+    """
+
+    baseline_seeds: int = 10
+    seeds: int = 4
+    #: how far below the recorded seeds a score still passes
+    margin: float = 0.03
+
+    def __post_init__(self) -> None:
+        for name in ("baseline_seeds", "seeds"):
+            value = getattr(self, name)
+            require(type(value) is int and value >= 1, name, value, "a whole number of at least 1")
+        is_number = isinstance(self.margin, int | float) and not isinstance(self.margin, bool)
+        require(is_number and 0 <= self.margin < 1, "margin", self.margin, "a number from 0 to below 1")
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], num_settings: int) -> Gate:
+        """A preset's table; what it does not state is enough for its number of settings."""
+        default = asdict(gate_for(num_settings))
+        check_keys(data, default, "gate key")
+        return cls(**default | data)
+
+
+def false_alarm_bound(baseline_seeds: int, seeds: int) -> float:
+    """The largest probability with which an unchanged architecture regresses in one setting: 1/C(B + n, n).
+
+    Exact where no two scores are equal, the margin is 0 and scores are exchangeable; ties and a margin lower it.
+    """
+    return 1 / math.comb(baseline_seeds + seeds, seeds)
+
+
+def gate_for(num_settings: int) -> Gate:
+    """Few seeds for few settings, more for more, so that a whole suite stays under `FALSE_ALARMS`."""
+    few = Gate()
+    if num_settings * false_alarm_bound(few.baseline_seeds, few.seeds) <= FALSE_ALARMS:
+        return few
+    count = 7
+    while num_settings * false_alarm_bound(count, count) > FALSE_ALARMS:
+        count += 1
+    return Gate(baseline_seeds=count, seeds=count)

@@ -1,0 +1,355 @@
+"""Baselines at the command line: recording, comparing, refusing, and keeping what a run did not measure."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+
+import pytest
+
+from pytest_mad.files import FileError
+from pytest_mad.gate import baseline as module
+from pytest_mad.gate.baseline import read_entries, write_entries
+
+MEMORIZATION, LARGER, RECALL = "memorization[baseline]", "memorization[vocab_size=24]", "in-context-recall[baseline]"
+SETTINGS = [RECALL, MEMORIZATION, LARGER]
+NO_CONTRACTS = ("-k", "not contract")
+WARNED = "default::pytest_mad.executors.inline.BaselineWarning"
+
+#: A model of the same name that has lost a capability: its own answer to every question.
+LOST = """
+import torch
+from torch import nn
+from models import Tiny
+
+class Lost(Tiny):
+    def forward(self, tokens_BT):
+        return 0.001 * super().forward(tokens_BT) + (torch.arange(self.head.out_features) == 0)
+
+def make_model(vocab_size):
+    return Lost(vocab_size)
+"""
+
+
+@pytest.fixture
+def recorded(project):
+    """A baseline of three seeds."""
+    result = project.models("--mad-update-baseline=b.json", "--mad-seeds=3", *NO_CONTRACTS)
+    assert result.ret == 0
+    return read_entries(project.path / "b.json")
+
+
+def usage_error(result):
+    """The one line of a usage error."""
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    lines = [line for line in result.errlines if line]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_a_recording_has_every_seed_of_every_setting(project, recorded):
+    """Without thresholds: the recall that tiny models fail passes."""
+    assert sorted(recorded) == ["models"] and sorted(recorded["models"]) == SETTINGS
+    for entry in recorded["models"].values():
+        assert (len(entry.scores), entry.first_seed, entry.device, entry.preset) == (3, 0, "cpu", "tiny")
+    assert max(recorded["models"][RECALL].scores) < 0.9
+
+
+def test_a_recording_says_what_it_does(project):
+    result = project.models("--mad-update-baseline=b.json", "-k", "baseline and not contract", "-n", "2")
+    result.stdout.fnmatch_lines(
+        [
+            "mad: recording 10 seeds per setting, without thresholds",
+            "*in-context-recall*",
+            f"2 of 2 settings recorded in {project.path / 'b.json'}",
+        ]
+    )
+    entries = read_entries(project.path / "b.json")["models"]
+    assert sorted(entries) == [RECALL, MEMORIZATION]
+    assert all(len(entry.scores) == 10 for entry in entries.values())
+
+
+def test_workers_and_order_do_not_change_a_recording(project, recorded):
+    project.models("--mad-update-baseline=again.json", "--mad-seeds=3", "-n", "2", *NO_CONTRACTS)
+    assert (project.path / "again.json").read_bytes() == (project.path / "b.json").read_bytes()
+
+
+def test_an_unchanged_architecture_passes_on_new_seeds(project, recorded):
+    """They begin behind the recorded ones, and one is enough; recall has no threshold to fail."""
+    result = project.models("--mad-baseline=b.json", "--mad-json=out.json", *NO_CONTRACTS)
+    assert result.ret == 0
+    for setting, found in project.results()["architectures"]["models"]["settings"].items():
+        scores, entry = recorded["models"][setting].scores, found["baseline"]
+        assert [seed for seed, _ in found["scores"]] == list(range(3, 3 + len(found["scores"])))
+        assert found["normalized"] == found["scores"][-1][1] >= entry["line"]
+        assert entry == {
+            "source": "b.json",
+            "architecture": "models",
+            "seeds": 3,
+            "lowest": min(scores),
+            "margin": 0.03,
+            "line": pytest.approx(min(*scores, 0.99) - 0.03),
+            "most_seeds": 4,
+        }
+        assert (found["verdict"], found["threshold"]) == ("pass", None)
+
+
+def test_a_lost_capability_regresses_under_all_seeds(project, recorded):
+    """The reason names scores, line and how sure that is; the exit code says so, and so does JUnit."""
+    project.write(models=(project.path / "models.py").read_text() + LOST)
+    result = project.models("--mad-baseline=b.json", "--mad-json=out.json", "--junitxml=j.xml", *NO_CONTRACTS)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    found = project.results()["architectures"]["models"]["settings"][MEMORIZATION]
+    assert found["verdict"] == "regress"
+    assert [seed for seed, _ in found["scores"]] == [3, 4, 5, 6]
+    assert max(score for _, score in found["scores"]) == found["normalized"] < found["baseline"]["line"]
+    assert re.fullmatch(
+        r"all 4 new seeds are below 0\.9\d\d, the line of baseline models in b\.json \(3 seeds from \d\.\d{3}\); the "
+        r"highest is -?\d\.\d{3}; an unchanged architecture does this in at most 2\.9% of runs, trained to the end "
+        r"\(20 steps, lr 0\.05\)",
+        found["detail"],
+    ), found["detail"]
+    result.stdout.re_match_lines(
+        [r"mad::models::memorization\[baseline\]  REGRESS  -?\d\.\d{3}  budget at step 20  .*"]
+    )
+    junit = (project.path / "j.xml").read_text()
+    assert 'name="mad.baseline" value="0.9' in junit and 'name="mad.verdict" value="regress"' in junit
+
+
+def test_the_header_says_how_often_the_comparison_is_wrong(project, recorded):
+    result = project.models("--mad-baseline=b.json", "--mad-margin=0.1", "--mad-seeds=2", "-k", "nothing")
+    result.stdout.fnmatch_lines(
+        [
+            "mad: baseline b.json, margin 0.1, up to 2 new seeds per setting; flags unchanged architectures in at most *",
+        ]
+    )
+    assert "in at most 30.0% of runs" in result.stdout.str()
+
+
+def test_a_margin_lowers_the_line(project, recorded):
+    project.models("--mad-baseline=b.json", "--mad-margin=0.5", "--mad-json=out.json", "-k", MEMORIZATION)
+    (found,) = project.results()["architectures"]["models"]["settings"].values()
+    assert found["baseline"]["line"] == pytest.approx(min(*recorded["models"][MEMORIZATION].scores, 0.99) - 0.5)
+
+
+def test_what_the_baseline_lacks_fails_with_the_command_that_adds_it(project):
+    """Nothing is trained for it, and the command works."""
+    project.models("--mad-update-baseline=b.json", "--mad-seeds=2", "-k", "24")
+    result = project.models("--mad-baseline=b.json", "--mad-json=out.json", "-k", "memorization")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    found = project.results()["architectures"]["models"]["settings"]
+    assert found[LARGER]["verdict"] == "pass"
+    missing = found[MEMORIZATION]
+    assert (missing["verdict"], missing["trials"]) == ("fail", [])
+    said, _, command = missing["detail"].partition("; ")
+    assert said == f"baseline b.json has no models, {MEMORIZATION}"
+    assert command.startswith("add it: pytest ") and command.endswith("--mad-update-baseline=b.json")
+    arguments = [a for a in command.split() if a.startswith("--mad-") and a != "--mad-json=out.json"]
+    assert project.bare(*arguments, "--mad-seeds=2", "-k", "memorization").ret == 0
+    assert sorted(read_entries(project.path / "b.json")["models"]) == [MEMORIZATION, LARGER]
+
+
+def test_a_recording_keeps_what_it_does_not_measure(project, recorded):
+    """Other settings, other architectures; and an entry of a setting that ends in an error."""
+    other = {"other": recorded["models"]}
+    write_entries(project.path / "b.json", recorded | other)
+    project.models("--mad-update-baseline=b.json", "--mad-seeds=1", "-k", MEMORIZATION)
+    after = read_entries(project.path / "b.json")
+    assert after["other"] == other["other"]
+    assert len(after["models"][MEMORIZATION].scores) == 1
+    assert {s: after["models"][s] for s in (RECALL, LARGER)} == {s: recorded["models"][s] for s in (RECALL, LARGER)}
+
+
+@pytest.mark.parametrize("options", [("--mad-timeout=0.000001",), ("--mad-contract=lengths=fail",)])
+def test_a_setting_without_a_full_recording_keeps_its_entry(project, recorded, options):
+    """Out of time, or a broken contract."""
+    before = (project.path / "b.json").read_bytes()
+    if "lengths" in options[0]:
+        short = "\n\ndef make_model(vocab_size):\n    return Short(vocab_size)\n\n\nclass Short(Tiny):\n"
+        body = "    def forward(self, tokens_BT):\n        assert tokens_BT.shape[1] > 1\n        return super().forward(tokens_BT)\n"  # fmt: skip
+        project.write(models=(project.path / "models.py").read_text() + short + body)
+    result = project.models("--mad-update-baseline=b.json", "--mad-seeds=2", "-k", MEMORIZATION, *options)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert (project.path / "b.json").read_bytes() == before
+
+
+def test_ctrl_c_keeps_what_had_finished(project, recorded):
+    """And what had not keeps its old entry."""
+    before = recorded["models"]
+    text = (project.path / "b.json").read_text().replace('"models"', '"models.interrupted"')
+    (project.path / "b.json").write_text(text)
+    arguments = ("--mad-arch=models:interrupted", "--mad-update-baseline=b.json", "--mad-seeds=1")
+    with project.started(*arguments, *NO_CONTRACTS, "--mad-tasks=memorization") as process:
+        process.communicate(timeout=60)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
+    after = read_entries(project.path / "b.json")["models.interrupted"]
+    assert [len(after[s].scores) for s in (MEMORIZATION, LARGER, RECALL)] == [1, 3, 3]
+    assert after[LARGER] == before[LARGER]
+
+
+def test_a_killed_run_leaves_the_baseline_whole(project, recorded):
+    before = (project.path / "b.json").read_bytes()
+    with project.started("--mad-arch=models:slow", "--mad-update-baseline=b.json", *NO_CONTRACTS) as process:
+        for line in process.stdout:
+            if MEMORIZATION in line:
+                process.send_signal(signal.SIGKILL)
+                break
+        process.communicate(timeout=60)
+    assert (project.path / "b.json").read_bytes() == before
+
+
+BAD = [
+    "",
+    "{",
+    "[]",
+    '{"schema": 2}',
+    '{"schema": 1, "architectures": {"a": {"b": 1}}}',
+    '{"schema": NaN}',
+    "\x80\x04.",
+]
+
+
+@pytest.mark.parametrize("option", ["--mad-baseline", "--mad-update-baseline"])
+@pytest.mark.parametrize("text", BAD)
+def test_a_bad_file_is_one_line_and_stays_as_it_is(project, option, text):
+    """Before anything is trained."""
+    path = project.path / "b.json"
+    path.write_text(text)
+    with pytest.raises(FileError) as found:
+        read_entries(path)
+    line = usage_error(project.models(f"{option}=b.json"))
+    assert line.startswith(f"ERROR: {option}=") and line.endswith(f"b.json: {found.value}")
+    assert path.read_text() == text
+
+
+def test_a_baseline_that_went_bad_during_the_run_is_not_replaced(project):
+    """Somebody else's good file may be half copied."""
+    project.write(
+        conftest="import pathlib\n\ndef pytest_collection_finish(session):\n    pathlib.Path('b.json').write_text('{')\n"
+    )
+    result = project.models("--mad-update-baseline=b.json", "--mad-seeds=1", "-k", MEMORIZATION)
+    assert "b.json: is not JSON" in usage_error(result)
+    assert (project.path / "b.json").read_text() == "{"
+
+
+def test_a_baseline_that_is_not_there(project):
+    """The line has the command that records it, or the nearest name."""
+    line = usage_error(project.models("--mad-baseline=b.json"))
+    assert line.endswith("--mad-update-baseline=b.json") and "; record it: pytest " in line
+    line = usage_error(project.models("--mad-baseline=transfromer"))
+    assert line.endswith("that comes with the package; did you mean 'transformer'?")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--mad-margin=1", "must be a number from 0 to below 1"),
+        ("--mad-margin=-0.1", "must be a number from 0 to below 1"),
+        ("--mad-margin=nan", "must be a number from 0 to below 1"),
+        ("--mad-inconclusive=skip", "must be fail or pass"),
+        ("--mad-update-baseline=no/b.json", "does not exist"),
+        ("--mad-update-baseline=.", "is a folder, but must be a file"),
+    ],
+)
+def test_wrong_values_are_one_line(project, option, said):
+    line = usage_error(project.models(option))
+    assert line.startswith(f"ERROR: {option.partition('=')[0]}=") and line.endswith(said)
+
+
+@pytest.mark.parametrize("change", ["preset", "recipe", "params", "task_version"])
+def test_an_entry_of_another_measurement_is_a_usage_error_that_names_both(project, recorded, change):
+    path = project.path / "b.json"
+    content = json.loads(path.read_text())
+    other = {"preset": "ci", "recipe": "0" * 16, "params": {"vocab_size": 9}, "task_version": 7}[change]
+    content["architectures"]["models"][RECALL][change] = other
+    path.write_text(json.dumps(content))
+    line = usage_error(project.models("--mad-baseline=b.json"))
+    shown = f"{change} {other!r}"
+    assert f"b.json: models, {RECALL} was recorded with {shown[:-1]}" in line and ", but this run has " in line
+
+
+@pytest.mark.parametrize(("key", "value"), [("torch", "1.9"), ("device", "cuda")])
+def test_another_machine_s_baseline_is_compared_with_a_warning(project, recorded, key, value):
+    path = project.path / "b.json"
+    path.write_text(re.sub(f'"{key}": "[^"]*"', f'"{key}": "{value}"', path.read_text()))
+    result = project.models("--mad-baseline=b.json", "-k", MEMORIZATION, "-W", WARNED)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["*BaselineWarning: baseline b.json: recorded with torch * on *, compared with torch *"]
+    )
+
+
+def test_time_that_runs_out_behind_the_first_seed_leaves_the_case_open(project, recorded):
+    """Which fails, unless it may pass."""
+    project.write(models=(project.path / "models.py").read_text() + LOST)
+    waits = "\n\ndef pytest_runtest_setup():\n    import pytest_mad.training.sweep as s, time\n    old = s.run_sweep\n"
+    body = "    def run_sweep(a, setting, seed, **k):\n        if seed > 4: k['deadline'] = 0\n        return old(a, setting, seed, **k)\n    s.run_sweep = run_sweep\n"  # fmt: skip
+    project.write(conftest=waits + body)
+    arguments = ("--mad-baseline=b.json", "--mad-json=out.json", "-k", MEMORIZATION)
+    result = project.models(*arguments)
+    (found,) = project.results()["architectures"]["models"]["settings"].values()
+    assert (result.ret, found["verdict"], found["tolerant"]) == (pytest.ExitCode.TESTS_FAILED, "inconclusive", False)
+    assert found["detail"].startswith("2 of 4 new seeds are below 0.9")
+    result = project.models(*arguments, "--mad-inconclusive=pass")
+    (found,) = project.results()["architectures"]["models"]["settings"].values()
+    assert (result.ret, found["verdict"], found["tolerant"]) == (pytest.ExitCode.OK, "inconclusive", True)
+
+
+def test_a_shipped_baseline_is_compared_with_any_architecture(project, recorded, monkeypatch):
+    """By its name; a setting that it has not fails with the reason."""
+    shipped = project.path / "shipped"
+    shipped.mkdir()
+    write_entries(shipped / "best.json", {"best": {MEMORIZATION: recorded["models"][MEMORIZATION]}})
+    monkeypatch.setattr(module, "_SHIPPED", shipped)
+    result = project.run("--mad-arch=mine=models:plain", "--mad-baseline=best", "--mad-json=out.json", *NO_CONTRACTS)
+    found = project.results()["architectures"]["mine"]["settings"]
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert (found[MEMORIZATION]["verdict"], found[MEMORIZATION]["baseline"]["architecture"]) == ("pass", "best")
+    assert (found[RECALL]["verdict"], found[RECALL]["detail"]) == ("fail", f"baseline best has no {RECALL}")
+
+
+def test_a_user_s_own_tests_are_compared_and_recorded(project):
+    """With their factory's name."""
+    project.write(
+        test_mine="""
+        import pytest
+        from models import plain
+
+        @pytest.fixture
+        def mad_model():
+            return plain
+
+        @pytest.mark.mad(tasks=["memorization"])
+        def test_memory(mad_result):
+            assert mad_result.passed, mad_result.explain()
+        """
+    )
+    result = project.run("--mad-update-baseline=b.json", "--mad-seeds=2", "test_mine.py")
+    result.assert_outcomes(passed=2)
+    assert sorted(read_entries(project.path / "b.json")["plain"]) == [MEMORIZATION, LARGER]
+    project.run("--mad-baseline=b.json", "test_mine.py").assert_outcomes(passed=2)
+
+
+def test_an_ini_file_names_the_baseline(project, recorded):
+    """Relative to itself, wherever pytest is started."""
+    project.pytester.makeini("[pytest]\nmad_baseline = b.json\nmad_margin = 0.2\nmad_preset = tiny.toml\n")
+    inner = project.path / "inner"
+    inner.mkdir()
+    project.pytester.chdir()
+    result = project.bare(f"--rootdir={project.path}", f"-c={project.path / 'tox.ini'}", "--mad-arch=models:make_model",
+                          "--mad-json=out.json", "-k", MEMORIZATION)  # fmt: skip
+    assert result.ret == 0
+    (found,) = project.results()["architectures"]["models"]["settings"].values()
+    assert found["baseline"]["margin"] == 0.2
+
+
+def test_recording_and_comparing_at_once(project, recorded):
+    """The new scores are judged by the old ones, and kept whatever the verdict."""
+    project.write(models=(project.path / "models.py").read_text() + LOST)
+    result = project.models("--mad-baseline=b.json", "--mad-update-baseline=new.json", "--mad-seeds=2", *NO_CONTRACTS)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    after = read_entries(project.path / "new.json")["models"]
+    assert sorted(after) == SETTINGS
+    assert max(after[MEMORIZATION].scores) < min(recorded["models"][MEMORIZATION].scores)
+    assert (after[MEMORIZATION].first_seed, len(after[MEMORIZATION].scores)) == (3, 2)
