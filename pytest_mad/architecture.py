@@ -44,8 +44,9 @@ class Architecture:
     build: Callable[[Setting], Any]
     #: whether the factory knows the task, and so may build its own autoencoder for ``compression``
     knows_task: bool
-    #: file of the factory, for annotations
+    #: file of the factory and its line there, for annotations
     file: str | None = None
+    line: int | None = None
 
 
 def from_target(value: str) -> Architecture:
@@ -80,7 +81,7 @@ def from_factory(factory: Any, *, name: str | None = None, source: str | None = 
         source=label,
         build=build,
         knows_task="task" in accepted,
-        file=_source_file(factory),
+        **_place(named),
     )
 
 
@@ -122,11 +123,11 @@ def from_mixer(value: str) -> Architecture:
         swiglu = [build_layer("swiglu", dim=setting.width, max_length=setting.params.seq_len) for _ in range(2)]
         return [layer for channel in swiglu for layer in (BareMixer(mixer(**size), target), channel)]
 
-    return _in_backbone(check_name(given or default), target, layers, file=_source_file(mixer))
+    return _in_backbone(check_name(given or default), target, layers, **_place(mixer))
 
 
 def _in_backbone(
-    name: str, source: str, layers: Callable[[Setting], list[Any]], file: str | None = None
+    name: str, source: str, layers: Callable[[Setting], list[Any]], file: str | None = None, line: int | None = None
 ) -> Architecture:
     def build(setting: Setting) -> Any:
         from .backbones import AutoEncoder, LanguageModel
@@ -135,7 +136,7 @@ def _in_backbone(
         params = setting.params
         return backbone(layers(setting), dim=setting.width, vocab_size=params.vocab_size, max_length=params.seq_len)
 
-    return Architecture(name=name, source=source, build=build, knows_task=True, file=file)
+    return Architecture(name=name, source=source, build=build, knows_task=True, file=file, line=line)
 
 
 def split_name(value: str) -> tuple[str | None, str]:
@@ -243,8 +244,13 @@ def accepted_keywords(factory: Any, offered: tuple[str, ...], label: str) -> lis
     return [p.name for p in by_keyword if p.name in offered]
 
 
-def _source_file(factory: Any) -> str | None:
+def _place(factory: Any) -> dict[str, Any]:
+    """File and line where a factory is written, as far as it knows them; behind its decorators."""
     try:
-        return inspect.getsourcefile(factory)
-    except TypeError:
-        return None
+        factory = inspect.unwrap(factory)
+        file = inspect.getsourcefile(factory)
+    except (TypeError, ValueError):  # an instance with __call__, a builtin; decorated in a circle
+        return {}
+    code = getattr(factory, "__code__", None)
+    line = getattr(code, "co_firstlineno", None) or vars(factory).get("__firstlineno__")  # a class's, since Python 3.13
+    return {"file": file, "line": line}

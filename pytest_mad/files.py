@@ -26,10 +26,12 @@ def read_json(path: Path, largest: int = LARGEST) -> dict[str, Any]:
     key twice, a NaN or an infinity, or is no object.
     """
     try:
-        if path.stat().st_size > largest:
-            raise FileError(f"has {path.stat().st_size:,} bytes, but may have {largest:,} at most")
+        with path.open("rb") as file:
+            data = file.read(largest + 1)  # not all of /dev/zero
+        if len(data) > largest:
+            raise FileError(f"has more than the {largest:,} bytes that it may have")
         content = json.loads(
-            path.read_text(encoding="utf-8"),
+            str(data, "utf-8"),
             parse_constant=_refuse_constant,
             parse_float=_finite,
             object_pairs_hook=_unique,
@@ -60,11 +62,11 @@ def _finite(text: str) -> float:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON allows a key twice; the second would hide the first."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise FileError(f"has the key {twice!r} twice")
+    content: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in content:
+            raise FileError(f"has the key {name[:60]!r} twice")
+        content[name] = value
     return content
 
 

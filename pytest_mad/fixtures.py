@@ -41,9 +41,11 @@ def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Sett
     from .session import SESSION
     from .suite import RESULT
 
+    marker = request.node.get_closest_marker("mad")
+    contracts = tuple(marker.kwargs.get("contracts", ())) if marker else ()
     architecture = mad_model if isinstance(mad_model, Architecture) else from_factory(mad_model)
     with live_progress(request.config, request.node.nodeid) as progress:
-        outcome = request.config.stash[SESSION].measure(mad_model, architecture, mad_setting, progress)
+        outcome = request.config.stash[SESSION].measure(mad_model, architecture, mad_setting, contracts, progress)
     request.node.stash[RESULT] = outcome.result
     if outcome.traceback:
         print(outcome.traceback)
@@ -54,11 +56,12 @@ def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Sett
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """One call of the test per setting that its ``mad`` marker, or the command line, selects."""
-    from .plan import chosen_settings
+    from .plan import chosen_settings, contract_options
 
     marker = metafunc.definition.get_closest_marker("mad")
     try:
         arguments = {} if marker is None else _marker_arguments(marker)
+        contract_options(metafunc.config, {}, arguments.pop("contracts", ()))  # wrong ones are found before any test
         chosen = chosen_settings(metafunc.config, **arguments)
     except pytest.UsageError as error:
         raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {error}") from None
@@ -66,11 +69,13 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
 
 def _marker_arguments(marker: pytest.Mark) -> dict[str, Any]:
-    known = ("preset", "tasks", "threshold")
+    known = ("preset", "tasks", "threshold", "contracts")
     wrong = [*map(repr, marker.args), *(key for key in marker.kwargs if key not in known)]
     if wrong:
-        raise pytest.UsageError(f"the mad marker takes preset=, tasks= and threshold=, not {', '.join(wrong)}")
-    tasks = marker.kwargs.get("tasks")
-    if isinstance(tasks, str):
-        raise pytest.UsageError(f"tasks= of the mad marker is {tasks!r}, but must be a list of task names")
+        takes = "preset=, tasks=, threshold= and contracts="
+        raise pytest.UsageError(f"the mad marker takes {takes}, not {', '.join(wrong)}")
+    for name, what in (("tasks", "task names"), ("contracts", "NAME=fail, NAME=warn or NAME=off:REASON")):
+        given = marker.kwargs.get(name, [])
+        if isinstance(given, str):
+            raise pytest.UsageError(f"{name}= of the mad marker is {given!r}, but must be a list of {what}")
     return dict(marker.kwargs)

@@ -103,7 +103,8 @@ def _two_files(text: str) -> tuple[str, str]:
     return files[0], files[1]
 
 
-def _contract(text: str) -> tuple[str, tuple[str, str]]:
+def contract(text: str) -> tuple[str, tuple[str, str]]:
+    """``NAME=fail``, ``NAME=warn`` or ``NAME=off:REASON``."""
     name, _, mode = text.partition("=")
     what, _, reason = mode.partition(":")
     is_off = what == "off" and reason.strip()
@@ -151,7 +152,7 @@ OPTIONS = (
     Option(
         flag="--mad-contract",
         metavar="NAME=fail|warn|off:REASON",
-        parse=_contract,
+        parse=contract,
         repeatable=True,
         ini=True,
         help="What a broken contract does, e.g. lengths=fail or 'gradients=off:two experts are spare'. Repeatable.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,8 +111,13 @@ def chosen_settings(
     return chosen
 
 
-def run_options(config: pytest.Config, chosen: dict[str, Setting] | None = None) -> RunOptions:
-    """How settings are run; contracts are checked at the sizes of one of the ``chosen`` ones."""
+def run_options(
+    config: pytest.Config, chosen: dict[str, Setting] | None = None, contracts: Sequence[str] = ()
+) -> RunOptions:
+    """How settings are run; contracts are checked at the sizes of one of the ``chosen`` ones.
+
+    ``contracts`` are a marker's, in the form of ``--mad-contract``, and come before the options'.
+    """
     data = options.value(config, "mad_data")
     if data is not None:
         data = Path(config.invocation_params.dir, data)
@@ -132,23 +137,21 @@ def run_options(config: pytest.Config, chosen: dict[str, Setting] | None = None)
         tolerant=options.value(config, "mad_inconclusive") == "pass",
         remedy=remedy(config),
         data_dir=data,
-        contracts=contract_options(config, chosen or {}),
+        contracts=contract_options(config, chosen or {}, contracts),
     )
 
 
-def contract_options(config: pytest.Config, chosen: dict[str, Setting]) -> ContractOptions:
+def contract_options(config: pytest.Config, chosen: dict[str, Setting], marked: Sequence[str] = ()) -> ContractOptions:
     """Which contracts fail the run, which warn, which are off, and at whose sizes they are checked.
 
     The longest sequences of at most `CONTRACT_LENGTH` tokens show most in a second or two. An autoencoder is exempt
     from much, so its setting is taken only where there is no other.
     """
-    modes = options.value(config, "mad_contract")
-    if modes:
-        from .contracts.base import contracts
-
-        for name, _ in modes:
-            if name not in contracts():
-                raise pytest.UsageError(f"--mad-contract={name}: unknown contract; {suggestion(name, contracts())}")
+    where = "--mad-contract" if config.getoption("mad_contract") else "ini option mad_contract"
+    modes = [
+        *_known_contracts(where, options.value(config, "mad_contract")),
+        *_known_contracts("contracts= of the mad marker", [_marked_contract(text) for text in marked]),
+    ]
     lengths = {setting: setting.family.input_length(setting.params) for setting in chosen.values()}
     telling = sorted(
         lengths,
@@ -161,6 +164,22 @@ def contract_options(config: pytest.Config, chosen: dict[str, Setting]) -> Contr
         max_params=options.value(config, "mad_max_params"),
         max_state=options.value(config, "mad_max_state"),
     )
+
+
+def _known_contracts(where: str, modes: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The modes of contracts, all of which exist."""
+    if modes:
+        from .contracts.base import contracts
+
+        for name, _ in modes:
+            if name not in contracts():
+                raise pytest.UsageError(f"{where}: unknown contract {name!r}; {suggestion(name, contracts())}")
+    return modes
+
+
+def _marked_contract(text: str) -> tuple[str, Any]:
+    mode: tuple[str, Any] = _usage(f"contracts= of the mad marker, {text!r}", options.contract, text)
+    return mode
 
 
 def baseline(config: pytest.Config) -> Baseline | None:

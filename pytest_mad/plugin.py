@@ -33,6 +33,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    if config.getoption("mad_compare") is not None:
+        from .comparing import print_comparison
+
+        return print_comparison(config)
     if not config.getoption("mad_list"):
         return None
     from .listing import print_settings
@@ -44,11 +48,13 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "mad(preset=None, tasks=None, threshold=None): which MAD settings mad_result and mad_setting run through.",
+        "mad(preset=None, tasks=None, threshold=None, contracts=()): which MAD settings mad_result and mad_setting run "
+        "through, and how contracts are asked.",
     )
     config.stash[SESSION] = session = Session(config)
     config.pluginmanager.register(session, "mad-session")
     session.configure()
+    session.extend_pytest_html()
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -83,6 +89,7 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     config.stash[SESSION].print_tables(terminalreporter)
+    config.stash[SESSION].print_annotations(terminalreporter)
 
 
 @pytest.hookimpl(trylast=True)

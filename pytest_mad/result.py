@@ -63,9 +63,13 @@ class Result:
 
     def explain(self) -> str:
         """One sentence with the numbers in it."""
+        return f"{self.architecture}, {self.setting}: {self.reason()}"
+
+    def reason(self) -> str:
+        """The same where it is known which setting of which architecture is meant."""
         levels = f"; trivial {self.trivial:.3f}, oracle {self.oracle:.3f}"
         accuracy = "" if self.accuracy is None else f" (accuracy {self.accuracy:.3f}{levels})"
-        return f"{self.architecture}, {self.setting}: {self.verdict}: {self.detail}{accuracy}"
+        return f"{self.verdict}: {self.detail}{accuracy}"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

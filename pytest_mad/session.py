@@ -5,6 +5,7 @@ Imported by every pytest run, so what is heavy is imported inside the functions 
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -36,7 +37,10 @@ class Session:
         self.prefixes: list[str] = []
         self.records: list[dict[str, Any]] = []
         self.contracts: list[dict[str, Any]] = []
-        self._measured: dict[tuple[int, Setting], tuple[Any, Measured]] = {}
+        self._recorded = ""
+        #: where the first failing item of an architecture stands
+        self._failed: dict[str, tuple[str, int | None, str]] = {}
+        self._measured: dict[tuple[int, Setting, tuple[str, ...]], tuple[Any, Measured]] = {}
 
     # -- before the run -----------------------------------------------------------------------------------------------
 
@@ -53,6 +57,16 @@ class Session:
         self.config.stash[PLAN] = plan
         self.prefixes = suite_arguments(self.config)
         check_selection(item_ids(plan), self.prefixes)
+
+    def extend_pytest_html(self) -> None:
+        """Add verdict and score to the report of pytest-html, where that plugin writes one."""
+        is_active = self.config.pluginmanager.hasplugin("html") and self.config.getoption("htmlpath", None)
+        if self.is_worker or not is_active:
+            return
+        from .report.pytest_html import MadColumns, has_hooks
+
+        if has_hooks():
+            self.config.pluginmanager.register(MadColumns(RECORD), "mad-html")
 
     def _check_other_options(self) -> None:
         """What is wrong without an architecture, before a test with a mad fixture is collected."""
@@ -97,6 +111,7 @@ class Session:
         preset = next(iter(plan.settings.values())).preset
         names = ", ".join(a.name for a in plan.architectures)
         lines = [f"mad: {names}; preset {preset}, {len(plan.settings)} settings; one thread per process on a CPU"]
+        lines += plan.gate_lines()
         if not self.prefixes:
             lines.append("mad: the suite is not among the arguments; add mad to run it beside them")
         if cores() > 1 and not getattr(self.config.option, "numprocesses", None):
@@ -121,14 +136,17 @@ class Session:
         """Those of the command line, none without its options."""
         return self._plan().architectures if self.is_active else ()
 
-    def measure(self, model: Any, architecture: Architecture, setting: Setting, progress: Any) -> Measured:
-        """Train a test's model on a setting, once per process for the same ``mad_model`` object."""
+    def measure(
+        self, model: Any, architecture: Architecture, setting: Setting, contracts: tuple[str, ...], progress: Any
+    ) -> Measured:
+        """Train a test's model on a setting, once per process for the same ``mad_model`` object and contracts."""
         from .executors.inline import run_and_judge
         from .plan import run_options
 
-        key = id(model), setting
+        key = id(model), setting, contracts
         if key not in self._measured:
-            outcome = run_and_judge(architecture, setting, run_options(self.config), progress)
+            run = run_options(self.config, contracts=contracts)
+            outcome = run_and_judge(architecture, setting, run, progress).with_note(run.contracts.switched_off())
             self._measured[key] = model, outcome  # the object is kept, so that its id stays its own
         return self._measured[key][1]
 
@@ -160,6 +178,8 @@ class Session:
         known = self.contracts if "contract" in record else self.records
         if record not in known:  # several tests may look at one result
             known.append(record)
+        if report.failed:
+            self._failed.setdefault(record["architecture"], report.location)
         terminal = self._terminal(report.nodeid)
         if terminal is not None:
             before = "\n" if terminal._tw.width_of_current_line else ""  # behind another test's dot
@@ -200,6 +220,28 @@ class Session:
         for line in tables(self._in_order(self.records), self._in_order(self.contracts)):
             markup = {line.colour: True} if line.colour else {}
             terminal.write_line(line.text, bold=line.bold, **markup)
+        if self._recorded:
+            terminal.write_line(self._recorded)
+
+    def print_annotations(self, terminal: Any) -> None:
+        """For GitHub Actions: an error per failing architecture, at its factory or else at the user's test."""
+        told = self.config.pluginmanager.hasplugin("pytest_github_actions_annotate_failures")  # of every failing item
+        if not self._failed or told or os.environ.get("GITHUB_ACTIONS") != "true":
+            return
+        from .report.github import annotations, place
+
+        workspace = os.environ.get("GITHUB_WORKSPACE")
+        places = {
+            name: place(str(self.config.rootpath / file), line + 1, workspace)
+            for name, (file, line, _) in self._failed.items()
+            if line is not None
+        }
+        places |= {a.name: place(a.file, a.line, workspace) for a in self.architectures() if a.file}
+        content = self.content()
+        # A test may be glad of a verdict that is no pass.
+        failing = {name: found for name, found in content["architectures"].items() if name in self._failed}
+        for line in annotations(content | {"architectures": failing}, places):
+            terminal.write_line(line)
 
     def _in_order(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Records in the plan's order; workers finish in any. First those of a user's own tests."""
@@ -214,13 +256,41 @@ class Session:
         """Write the report files, also after Ctrl-C: with what had finished."""
         if self.is_worker or not (self.records or self.contracts):  # nothing was measured: older files stay as they are
             return
-        paths = self._report_paths()
-        if not paths:
+        if not self._update_baseline():
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        paths, summary = self._report_paths(), os.environ.get("GITHUB_STEP_SUMMARY")
+        if not paths and not summary:
             return
         content = self.content()
         for name, path in paths.items():
             if not _written(name, path, content):
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        if summary:
+            _summarize(summary, content)
+
+    def _update_baseline(self) -> bool:
+        """Merge what was recorded into the baseline, as it is by now; whether that went well.
+
+        A setting that did not finish keeps its old entry.
+        """
+        path = options.value(self.config, "mad_update_baseline")
+        if path is None:
+            return True
+        from .files import FileError
+        from .gate.baseline import merged, read_entries, recorded, write_entries
+        from .report.json_file import version
+
+        path = Path(self.config.invocation_params.dir, path)
+        entries = recorded(self.records, version("torch") or "")
+        try:
+            if entries:
+                write_entries(path, merged(read_entries(path) if path.exists() else {}, entries))
+        except (OSError, FileError) as error:
+            why = f"cannot be written: {error.strerror}" if isinstance(error, OSError) else error
+            sys.stderr.write(f"ERROR: --mad-update-baseline={path}: {why}\n")
+            return False
+        self._recorded = f"{sum(map(len, entries.values()))} of {len(self.records)} settings recorded in {path}"
+        return True
 
     def content(self) -> dict[str, Any]:
         """All results, as the result file holds them."""
@@ -250,6 +320,16 @@ def _written(option: str, path: Path, content: dict[str, Any]) -> bool:
         sys.stderr.write(f"ERROR: --{option.replace('_', '-')}={path}: cannot be written: {error.strerror}\n")
         return False
     return True
+
+
+def _summarize(path: str, content: dict[str, Any]) -> None:
+    """Append to GitHub's job summary. Nobody asked for it, so that it cannot be written is said and fails nothing."""
+    from .report.github import append_summary
+
+    try:
+        append_summary(path, content)
+    except OSError as error:
+        sys.stderr.write(f"WARNING: GITHUB_STEP_SUMMARY={path}: cannot be written: {error.strerror}\n")
 
 
 def find_result(item: pytest.Item) -> Result | ContractResult | None:

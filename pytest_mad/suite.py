@@ -40,7 +40,7 @@ class VerdictError(Exception):
     """A verdict that is no pass; shown in the report instead of a traceback of ours."""
 
     def __init__(self, result: Result | ContractResult, user_traceback: str = "") -> None:
-        super().__init__(result.explain())
+        super().__init__(result.reason())
         self.user_traceback = user_traceback
 
 

@@ -53,6 +53,11 @@ class ContractOptions:
 
         return dict(self.modes).get(name) or Mode("fail" if contracts()[name].hard else "warn")
 
+    def switched_off(self) -> str:
+        """What is not asked, and why; for reports of a user's own tests, where contracts are no items."""
+        off = [(name, mode.reason) for name, mode in dict(self.modes).items() if mode.name == "off"]
+        return "; ".join(f"contract {name} switched off: {reason}" for name, reason in off)
+
     def names(self) -> list[str]:
         """The contracts that a run has: all, but the budget only where there is one."""
         from pytest_mad.contracts.base import contracts
@@ -82,7 +87,11 @@ class ContractResult:
 
     def explain(self) -> str:
         """One sentence."""
-        return f"{self.architecture}, contract {self.contract}: {self.verdict}: {self.detail}"
+        return f"{self.architecture}, contract {self.contract}: {self.reason()}"
+
+    def reason(self) -> str:
+        """The same where it is known which contract of which architecture is meant."""
+        return f"{self.verdict}: {self.detail}"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -63,6 +63,12 @@ class Measured(NamedTuple):
     result: Result
     traceback: str = ""
 
+    def with_note(self, note: str) -> Measured:
+        """The same with something added to the verdict's reason."""
+        if not note:
+            return self
+        return self._replace(result=replace(self.result, detail="; ".join(filter(None, (self.result.detail, note)))))
+
 
 def run_setting(
     architecture: Architecture, setting: Setting, options: RunOptions, progress: Progress | None = None

@@ -97,7 +97,7 @@ def judge_baseline(normalised: Sequence[float], line: Line) -> Verdict:
     if count < line.most_seeds:
         return Verdict("inconclusive", f"{count} of {line.most_seeds} {below}, and the time ran out")
     bound = false_alarm_bound(line.seeds, line.most_seeds)
-    chance = f"an unchanged architecture does this in at most {bound:.1%} of runs"
+    chance = f"in at most {bound:.1%} of runs would an unchanged architecture do this"
     return Verdict("regress", f"{'all ' if count > 1 else ''}{count} {below}; {chance}")
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-from pytest_mad.result import round_down
-
 from .json_file import scores
+from .numbers import NOTHING, accuracy_text, score_text
+from .verdicts import fails, is_warning, needed
 
 Colour = Literal["green", "red", "yellow"]
-_COLOURS: dict[str, Colour] = {"pass": "green", "fail": "red", "regress": "red", "error": "red"}
-_FAILING = ("error", "fail", "regress", "inconclusive")
+_HEAD = ("", "verdict", "score", "needed", "accuracy", "trivial", "steps", "seconds")
+#: Names and verdicts stand at the left of their columns, numbers at the right.
+_LEFT = 2
 
 
 class Line(NamedTuple):
@@ -27,66 +28,87 @@ def tables(records: Iterable[dict[str, Any]], contracts: Iterable[dict[str, Any]
     for name in dict.fromkeys(record["architecture"] for record in (*records, *contracts)):
         own_records = [record for record in records if record["architecture"] == name]
         own_contracts = [contract for contract in contracts if contract["architecture"] == name]
+        yield Line(_title(name, own_records), bold=True)
+        yield from _contracts(own_contracts)
         if own_records:
-            yield from _table(name, own_records, own_contracts)
-        else:
-            yield Line(name, bold=True)
-            yield from _contracts(own_contracts)
+            yield from _settings(own_records)
+
+
+def _title(architecture: str, records: list[dict[str, Any]]) -> str:
+    if not records:
+        return architecture
+    parameters = max(r["parameters"] or 0 for r in records)
+    size = f", {parameters:,} parameters" if parameters else ""
+    return f"{architecture} ({records[0]['preset']}{size})"
 
 
 def _contracts(contracts: list[dict[str, Any]]) -> Iterator[Line]:
-    """What is broken, switched off or does not apply, with the reason; and how many hold."""
-    told = [c for c in contracts if c["detail"]]
-    for record in sorted(told, key=lambda c: c["verdict"] not in _FAILING):
-        colour = "yellow" if record["verdict"] == "pass" else _COLOURS.get(record["verdict"])
-        yield Line(f"  contract {record['contract']}: {record['verdict']}: {record['detail']}", colour)
-    if contracts:
-        yield Line(f"  {len(contracts) - len(told)} contracts hold")
+    """What is broken, switched off or does not apply, those of one reason together; and how many hold."""
+    told: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for contract in sorted(contracts, key=lambda c: not fails(c)):
+        if contract["detail"]:
+            verdict = "" if is_warning(contract) else f"{contract['verdict']}: "
+            told[f"{verdict}{contract['detail']}"].append(contract)
+    for reason, own in told.items():
+        names = ", ".join(contract["contract"] for contract in own)
+        yield Line(f"  contract{'' if len(own) == 1 else 's'} {names}: {reason}", _colour(own[0]))
+    holding = len(contracts) - sum(map(len, told.values()))
+    if holding or (contracts and not told):
+        yield Line(f"  {_plural(holding, 'contract')} hold{'s' if holding == 1 else ''}")
 
 
-def _table(architecture: str, records: list[dict[str, Any]], contracts: list[dict[str, Any]]) -> Iterator[Line]:
-    parameters = max((r["parameters"] or 0 for r in records), default=0)
-    size = f", {parameters:,} parameters" if parameters else ""
-    yield Line(f"{architecture} ({records[0]['preset']}{size})", bold=True)
-    yield from _contracts(contracts)
-    width = max(len(_name(r)) for r in records)
-    yield Line(f"  {'':{width}}  verdict score needed accuracy trivial steps seconds")
-    for record in sorted(records, key=lambda r: r["verdict"] not in _FAILING):
-        yield Line(f"  {_name(record):{width}}  {_cells(record)}", _COLOURS.get(record["verdict"], "yellow"))
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _settings(records: list[dict[str, Any]]) -> Iterator[Line]:
+    """A row per setting, in columns as wide as what stands in them, and the reason below one that does not pass."""
+    records = sorted(records, key=lambda r: not fails(r))
+    rows = [_cells(record) for record in records]
+    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    yield Line(_row(_HEAD, widths))
+    for record, row in zip(records, rows, strict=True):
+        yield Line(_row(row, widths), _colour(record))
         if record["verdict"] != "pass":
-            yield Line(f"    {record['detail']}")
-    task_scores, mad_score, normalized = scores(records)
-    if mad_score is not None:
-        tasks = f"mean over {len(task_scores)} task{'s' if len(task_scores) > 1 else ''}"
-        yield Line(f"  MAD score {mad_score:.3f}, normalised {normalized:.3f} ({tasks})", bold=True)
-    elif task_scores:
-        yield Line("  no MAD score: not every setting has a score", bold=True)
+            yield Line(f"    {record['detail']}", _colour(record))
+    if any(record["accuracy"] is not None for record in records):
+        yield Line(f"  {_mad_score(records)}", bold=True)
 
 
-def _name(record: dict[str, Any]) -> str:
-    """The setting's id, or the task's name for its baseline: this fits 80 columns."""
-    name: str = record["setting"]
-    return name.removesuffix("[baseline]")
-
-
-def _cells(record: dict[str, Any]) -> str:
+def _cells(record: dict[str, Any]) -> tuple[str, ...]:
+    """In the order of the head. A baseline's name is its task's: this fits 80 columns."""
     steps = sum(t["steps"] for t in record["trials"])
-    return (
-        f"{record['verdict']:7} {_score(record['normalized'])} {_number(_needed(record), 6, 2)} "
-        f"{_number(record['accuracy'], 8)} {_number(record['trivial'], 7)} {steps or '-':>5} {record['seconds']:7.1f}"
+    cells = (
+        record["setting"].removesuffix("[baseline]"),
+        record["verdict"],
+        score_text(record["normalized"]),
+        score_text(needed(record)),
+        accuracy_text(record["accuracy"]),
+        accuracy_text(record["trivial"]),
+        str(steps or "-"),
+        f"{record['seconds']:.1f}",
     )
+    return tuple(cell.replace(NOTHING, "-") for cell in cells)  # any terminal can show that
 
 
-def _needed(record: dict[str, Any]) -> float | None:
-    """The threshold or the baseline's line, which is rounded down like the scores that it is compared with."""
-    line = (record["baseline"] or {}).get("line")
-    threshold: float | None = record["threshold"]
-    return threshold if line is None else math.floor(line * 100) / 100
+def _row(cells: tuple[str, ...], widths: list[int]) -> str:
+    texts = [
+        cell.ljust(width) if i < _LEFT else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return f"  {texts[0]}  {' '.join(texts[1:])}"
 
 
-def _score(value: float | None) -> str:
-    return _number(None if value is None else round_down(value), 5)
+def _mad_score(records: list[dict[str, Any]]) -> str:
+    task_scores, mad_score, normalized = scores(records)
+    if mad_score is None:
+        return "no MAD score: not every setting has a score"
+    tasks = f"mean over {_plural(len(task_scores), 'task')}"
+    return f"MAD score {accuracy_text(mad_score)}, normalised {accuracy_text(normalized)} ({tasks})"
 
 
-def _number(value: float | None, width: int, digits: int = 3) -> str:
-    return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
+def _colour(record: dict[str, Any]) -> Colour:
+    """An open case is not known to be bad, whether or not it fails the run."""
+    if record["verdict"] == "pass":
+        return "yellow" if is_warning(record) else "green"
+    return "yellow" if record["verdict"] in ("inconclusive", "skipped") else "red"

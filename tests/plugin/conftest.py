@@ -21,7 +21,7 @@ import pytest_mad
 import reference_archs.transformer
 
 #: No other plugins than pytest's own, xdist and ours: theirs would cost more time than ours.
-BARE = ("-p", "no:hypothesispytest", "-p", "no:anyio")
+BARE = tuple(f"-pno:{name}" for name in ("hypothesispytest", "anyio", "html", "html_fixtures", "metadata"))
 PROJECT = Path(__file__).with_name("project")
 
 

@@ -90,7 +90,7 @@ def test_options_narrow_down_what_has_no_marker(own):
     """``--mad-tasks``, ``--mad-threshold`` and the preset apply to users' tests too."""
     result = own(MODEL, RESULT, options=["--mad-tasks=memorization", "--mad-threshold=memorization[vocab_size=24]=1"])
     result.assert_outcomes(passed=2)
-    rows = [r"  memorization\S* +pass +1\.000 +0\.50 ", r"  memorization\[vocab_size=24\] +pass +1\.000 +1\.00 "]
+    rows = [r"  memorization\S* +pass +1\.000 +0\.500 ", r"  memorization\[vocab_size=24\] +pass +1\.000 +1\.000 "]
     result.stdout.re_match_lines(rows)
 
 
@@ -206,8 +206,17 @@ def test_without_exactly_one_architecture_the_test_says_what_to_do(own, project,
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("task=['memorization']", "takes preset=, tasks= and threshold=, not task"),
-        ("'memorization'", "takes preset=, tasks= and threshold=, not 'memorization'"),
+        ("task=['memorization']", "takes preset=, tasks=, threshold= and contracts=, not task"),
+        (
+            "contracts='gradients=off:x'",
+            "contracts= of the mad marker is 'gradients=off:x', but must be a list of NAME=fail",
+        ),
+        ("contracts=['gradients=off']", "'gradients=off': must be NAME=fail, NAME=warn or NAME=off:REASON"),
+        (
+            "contracts=['gradient=warn']",
+            "contracts= of the mad marker: unknown contract 'gradient'; did you mean 'gradients'?",
+        ),
+        ("'memorization'", "takes preset=, tasks=, threshold= and contracts=, not 'memorization'"),
         ("preset='smok'", "did you mean 'smoke'?"),
         ("tasks=['memorisation']", "did you mean 'memorization'?"),
         ("tasks='memorization'", "tasks="),
@@ -265,3 +274,40 @@ def test_own_tests_run_in_workers(own, project):
     assert len(project.results()["architectures"]["models"]["settings"]) == 3
     assert (project.path / "junit.xml").read_text().count('name="mad.score"') == 3
     result.stdout.fnmatch_lines(["*MAD score*"])
+
+
+DEAD = """
+    import pytest
+    from models import Tiny
+
+    class Dead(Tiny):
+        def forward(self, tokens_BT):
+            return super().forward(tokens_BT.clamp(max=10**6)) + 0 * self.spare
+
+        def __init__(self, vocab_size):
+            super().__init__(vocab_size)
+            import torch
+            self.spare = torch.nn.Parameter(torch.ones(vocab_size))
+
+    @pytest.fixture
+    def mad_model():
+        return Dead
+"""
+
+
+def test_the_marker_switches_a_contract_off_with_a_reason_that_the_report_shows(own, project):
+    """Of this test only: the next one still asks."""
+    source = """
+    @pytest.mark.mad(tasks=["memorization"], contracts=["gradients=off:the spare row is for later"])
+    def test_off(mad_result):
+        assert mad_result.passed, mad_result.explain()
+
+    @pytest.mark.mad(tasks=["memorization"])
+    def test_on(mad_result):
+        assert "contract gradients is broken" in mad_result.explain()
+    """
+    result = own(DEAD, source, options=["--mad-json=out.json", "-n", "0"])
+    result.assert_outcomes(passed=4)
+    result = own(DEAD, source, options=["--mad-json=out.json", "-k", "test_off"])
+    found = project.results()["architectures"]["Dead"]["settings"]["memorization[baseline]"]
+    assert found["detail"].endswith("; contract gradients switched off: the spare row is for later")

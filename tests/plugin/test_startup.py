@@ -13,15 +13,19 @@ HEAVY = ("torch", "numpy", "hypothesis", "scipy")
 #: The section of ``pytest --help``: a new option is a decision.
 FLAGS = [
     "--mad-arch",
+    "--mad-baseline",
     "--mad-benchmark-json",
+    "--mad-compare",
     "--mad-contract",
     "--mad-data",
     "--mad-device",
     "--mad-first-seed",
     "--mad-html",
+    "--mad-inconclusive",
     "--mad-json",
     "--mad-layers",
     "--mad-list",
+    "--mad-margin",
     "--mad-max-params",
     "--mad-max-state",
     "--mad-mixer",
@@ -30,13 +34,17 @@ FLAGS = [
     "--mad-tasks",
     "--mad-threshold",
     "--mad-timeout",
+    "--mad-update-baseline",
 ]
 INI = [
+    "mad_baseline",
     "mad_contract",
     "mad_data",
     "mad_device",
     "mad_first_seed",
+    "mad_inconclusive",
     "mad_junit",
+    "mad_margin",
     "mad_max_params",
     "mad_max_state",
     "mad_preset",
@@ -96,7 +104,9 @@ def test_help_lists_exactly_the_options_of_the_table(project):
     assert sorted(re.findall(r"^  (--[\w-]+)", section, flags=re.MULTILINE)) == FLAGS
     assert sorted(re.findall(r"^  (mad_\w+) \(", text, flags=re.MULTILINE)) == INI
     assert sorted(set(re.findall(r"--mad[\w-]*", text))) == FLAGS
-    project.bare("--markers").stdout.fnmatch_lines(["@pytest.mark.mad(preset=None, tasks=None, threshold=None):*"])
+    project.bare("--markers").stdout.fnmatch_lines(
+        ["@pytest.mark.mad(preset=None, tasks=None, threshold=None, contracts=()):*"]
+    )
 
 
 def test_an_unknown_option_is_not_taken_for_an_abbreviation(project):

@@ -16,6 +16,7 @@ from pytest_mad.architecture import (
     check_name,
     check_unique,
     from_factory,
+    from_layers,
     from_target,
 )
 from tests.oracles.parameters import steady
@@ -292,7 +293,25 @@ def test_two_architectures_of_one_name_are_refused():
         check_unique([one, from_target("other=zoo:make_model"), other])
 
 
-def test_the_file_of_a_factory_is_known_where_there_is_one():
-    """For annotations."""
-    assert from_factory(make_model).file == inspect.getsourcefile(make_model)
-    assert from_factory(functools.partial(make_model, 1)).file is None
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def test_the_place_of_a_factory_is_known_where_there_is_one():
+    """For annotations: file and line of the function itself, behind what is wrapped around it."""
+    place = inspect.getsourcefile(make_model), inspect.getsourcelines(make_model)[1]
+    for factory in (make_model, functools.partial(make_model, vocab_size=1), decorated(make_model)):
+        architecture = from_factory(factory)
+        assert (architecture.file, architecture.line) == place
+
+    class Built:
+        def __call__(self, vocab_size):
+            pass
+
+    for unplaced in (from_factory(Built()), from_layers("swiglu")):
+        assert unplaced.file is unplaced.line is None
+    assert from_factory(decorated(decorated(Built))).file == __file__

@@ -1,18 +1,23 @@
-"""What the documentation says of the layers is true of the layers."""
+"""What the documentation says is true: of the layers, of the options, and of the workflows to copy."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pytest_mad.layers import build_layer, layer_names
+from pytest_mad.options import OPTIONS
 
+ROOT = Path(__file__).parents[2]
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
 LENGTH = 128
 ROWS = re.findall(
     r"^\| (`.*?) \| (.*?) \| (.*?) \|",
-    Path(__file__).parents[2].joinpath("docs/layers.md").read_text(encoding="utf-8"),
+    PAGES["layers.md"],
     re.MULTILINE,
 )
 STATED = {name: (state, parameters) for names, state, parameters in ROWS for name in re.findall(r"`(.*?)`", names)}
@@ -31,3 +36,92 @@ def test_state_and_parameters_of_the_table(name: str) -> None:
     fixed, _, per_position = parameters.replace(",", "").partition(" + ")
     expected = int(fixed) + (int(per_position.removesuffix(" L")) * LENGTH if per_position else 0)
     assert sum(parameter.numel() for parameter in layer.parameters()) == expected
+
+
+# -- options ----------------------------------------------------------------------------------------------------------
+
+KNOWN = {option.flag: option for option in OPTIONS}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_option_that_is_named_exists(name: str) -> None:
+    assert set(re.findall(r"--mad-[a-z-]*[a-z]", PAGES[name])) <= set(KNOWN)
+
+
+# -- workflows --------------------------------------------------------------------------------------------------------
+
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGES["ci.md"], re.MULTILINE | re.DOTALL)
+#: Actions that stand in a workflow, and the major version whose documentation was read for it.
+ACTIONS = {
+    "actions/checkout": "v7",
+    "actions/setup-python": "v7",
+    "actions/upload-artifact": "v7",
+    "actions/download-artifact": "v8",
+    "benchmark-action/github-action-benchmark": "v1",
+}
+
+
+def parsed(block: str) -> dict | list:
+    """YAML 1.1 reads the key ``on`` as true."""
+    return yaml.safe_load(textwrap.dedent(block))
+
+
+def workflows() -> dict[str, dict]:
+    """GitHub's, by name."""
+    found = (parsed(block) for block in BLOCKS)
+    return {one["name"]: one for one in found if isinstance(one, dict) and "jobs" in one}
+
+
+def steps() -> list[dict]:
+    """Of all workflows, and those that are shown alone."""
+    alone = [step for block in BLOCKS if isinstance(one := parsed(block), list) for step in one]
+    return alone + [step for flow in workflows().values() for job in flow["jobs"].values() for step in job["steps"]]
+
+
+def test_every_yaml_block_of_the_documentation_is_yaml() -> None:
+    for text in PAGES.values():
+        for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            assert parsed(block)
+    assert list(workflows()) == ["mad", "mad nightly", "mad baseline", "mad charts"]
+
+
+def test_every_step_is_an_action_of_a_known_version_or_a_command() -> None:
+    for step in steps():
+        assert ("uses" in step) != ("run" in step)
+        assert set(step) <= {"uses", "run", "with", "env", "if", "continue-on-error"}
+        if "uses" in step:
+            action, _, version = step["uses"].partition("@")
+            assert ACTIONS[action] == version
+
+
+def commands() -> list[str]:
+    """Every command line of a workflow that starts pytest."""
+    gitlab = next(one for one in map(parsed, BLOCKS) if "pages" in one)
+    lines = [step["run"] for step in steps() if "run" in step] + gitlab["mad"]["script"]
+    return [line for line in lines if re.match(r"(\.venv/bin/)?pytest ", line)]
+
+
+def test_every_option_in_a_workflow_has_a_value_that_it_takes() -> None:
+    assert len(commands()) == 6
+    for command in commands():
+        given = re.findall(r"(--mad-[a-z-]+)(?:=(\S+))?", command)
+        assert given and "\n" not in command.strip()
+        for flag, text in given:
+            KNOWN[flag].parse(text)
+
+
+def test_a_job_that_may_write_runs_no_code_of_the_project() -> None:
+    """And a pull request gets no job that may write."""
+    for name, flow in workflows().items():
+        for job in flow["jobs"].values():
+            permissions = job.get("permissions", flow["permissions"])
+            if "write" in permissions.values():
+                assert "pull_request" not in flow[True]
+                assert not any(re.search(r"pip|pytest|python", step.get("run", "")) for step in job["steps"])
+            else:
+                assert permissions == {"contents": "read"}
+            assert job["timeout-minutes"], name
+            readers = [step for step in job["steps"] if "checkout" in step.get("uses", "")]
+            assert len(readers) == 1
+            assert ("write" in permissions.values()) or readers[0]["with"] == {"persist-credentials": False}
+        assert "pull_request_target" not in flow[True] and "secrets." not in str(flow)

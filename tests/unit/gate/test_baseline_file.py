@@ -167,7 +167,11 @@ BAD = {
     "a version of text": (changed(task_version="1"), f"is no baseline: mine, {RECALL}: task_version is '1'"),
     "params of text": (changed(params="all"), f"is no baseline: mine, {RECALL}: params is 'all'"),
     "a torch of numbers": (changed(torch=2.13), f"is no baseline: mine, {RECALL}: torch is 2.13, but must be text"),
-    "more than memory": (lambda path: os.truncate(path, 2**31), "has 2,147,483,648 bytes, but may have 67,108,864"),
+    "more than memory": (lambda path: os.truncate(path, 2**31), "has more than the 67,108,864 bytes that it may have"),
+    "a million keys, one twice": (
+        written("{" + ",".join(f'"{i}":0' for i in range(1_000_000)) + ',"999999":0}'),
+        "has the key '999999' twice",
+    ),
     "missing": (lambda path: path.unlink(), "cannot be read: No such file or directory"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be read: Is a directory"),
 }

@@ -80,7 +80,7 @@ def test_a_score_counts_no_more_than_where_training_stops():
         ([0.1, 0.2, 0.3, 0.8399], "all 4 new seeds are below 0.840, the line of"),
         (
             [0.1, 0.2, 0.3, 0.8399],
-            "; the highest is 0.839; an unchanged architecture does this in at most 0.1% of runs",
+            "; the highest is 0.839; in at most 0.1% of runs would an unchanged architecture do this",
         ),
     ],
 )

@@ -1,0 +1,54 @@
+"""``--mad-compare``: two result files, without training."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import options
+from .files import FileError
+from .report.compare import compare
+from .report.compare_table import lines
+from .report.reading import read_results
+
+
+def print_comparison(config: pytest.Config) -> int:
+    """Print what differs and return the exit code; ``pytest.UsageError`` is one line that names option and file."""
+    _refuse_others(config)
+    files: tuple[str, str] = options.value(config, "mad_compare")
+    comparison = compare(*(_content(config, file) for file in files))
+    terminal = _terminal_writer(config)
+    for line in lines(comparison, files, terminal.fullwidth, config.get_verbosity()):
+        markup = {line.colour: True} if line.colour else {}
+        terminal.line(line.text, bold=line.bold, **markup)
+    return comparison.exit_code
+
+
+def _refuse_others(config: pytest.Config) -> None:
+    """No other option would have its effect, least of all one that asks for training or for a report."""
+    for option in options.OPTIONS:
+        if option.name != "mad_compare" and config.getoption(option.name) not in (None, False):
+            raise pytest.UsageError(f"--mad-compare only compares two result files: leave out {option.flag}")
+
+
+def _content(config: pytest.Config, file: str) -> dict[str, Any]:
+    """A result file, relative to the invocation directory."""
+    try:
+        content = read_results(Path(config.invocation_params.dir, file))
+        if not any(found["settings"] or found["contracts"] for found in content["architectures"].values()):
+            raise FileError("holds no results")
+    except FileError as error:
+        raise pytest.UsageError(f"--mad-compare={config.getoption('mad_compare')}: {file}: {error}") from None
+    return content
+
+
+def _terminal_writer(config: pytest.Config) -> Any:
+    """pytest's own, with its ``--color``; the reporter, which has one, is only made for a run of tests."""
+    from _pytest._io import TerminalWriter
+    from _pytest.config import create_terminal_writer
+
+    has_options = hasattr(config.option, "color")  # not with -p no:terminal
+    return create_terminal_writer(config, sys.stdout) if has_options else TerminalWriter(sys.stdout)

@@ -1,0 +1,143 @@
+"""Contents of result files: one to change by hand, and Hypothesis strategies for all that a run may write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from pytest_mad.executors.contracts import ContractResult
+from pytest_mad.gate import draw_line
+from pytest_mad.report.json_file import result_file
+from pytest_mad.result import Result
+
+LEVELS = {"oracle": 1.0, "trivial": 0.5}
+TASKS = ("memorization", "compression", "in-context-recall")
+NAMES = ("baseline", "vocab_size=32", "mode=compat")
+
+
+def measured(setting: str = "memorization[baseline]", normalized: float | None = 1.0, **changes: Any) -> dict[str, Any]:
+    """A finished setting: passed, unless ``changes`` say otherwise; without a score in the form it has then."""
+    accuracy = None if normalized is None else max(0.0, min(1.0, 0.5 + normalized / 2))
+    score = {"accuracy": accuracy, "accuracy_compat": accuracy, "sequence_accuracy": accuracy}
+    trial = {
+        "lr": 1e-3,
+        "weight_decay": 0.0,
+        "seed": 0,
+        "steps": 20,
+        "stopped": "solved",
+        "curve": [[10, 0.5], [20, 1]],
+    }
+    trained: dict[str, Any] = {
+        "trials": [trial],
+        "best": {"lr": 1e-3, "weight_decay": 0.0, "seed": 0},
+        "scores": [[0, normalized]],
+        "parameters": 1000,
+    }
+    given = {
+        "architecture": "mine",
+        "setting": setting,
+        "task": setting.partition("[")[0],
+        "task_version": 1,
+        "params": {"vocab_size": 16, "frac_noise": 0.0, "mode": "fixed"},
+        "preset": "tiny",
+        "verdict": "pass",
+        "normalized": normalized,
+        "recipe": "00ff",
+        **(LEVELS | score | ({} if normalized is None else trained)),
+    }
+    return Result(**given | changes).to_json()
+
+
+def contract(name: str, verdict: str = "pass", detail: str = "", architecture: str = "mine") -> dict[str, Any]:
+    """A checked contract."""
+    return ContractResult(architecture=architecture, contract=name, verdict=verdict, detail=detail).to_json()
+
+
+def content(*records: dict[str, Any], preset: str = "tiny", **environment: Any) -> dict[str, Any]:
+    """What a result file holds of settings and contracts."""
+    settings = [record for record in records if "setting" in record]
+    contracts = [record for record in records if "contract" in record]
+    found = result_file(settings, preset, contracts, "pytest --mad-arch=mine:make_model")
+    found["environment"] |= environment
+    return found
+
+
+# -- strategies -----------------------------------------------------------------------------------------------------
+
+_texts = st.text(max_size=12)
+_shares = st.floats(0, 1)
+_scores = st.floats(-1, 1.25)
+_architectures = st.sampled_from(["mine", "other", "a.b-c_1"])
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> dict[str, Any]:
+    """What a baseline asks for."""
+    drawn = draw(st.lists(_scores, min_size=1, max_size=4))
+    seeds = draw(st.integers(1, 8))
+    line = draw_line("main.json", "mine", drawn, margin=draw(st.floats(0, 0.5)), most_seeds=seeds, solved_at=0.99)
+    return line.to_json()
+
+
+@st.composite
+def trials(draw: st.DrawFn) -> dict[str, Any]:
+    return {
+        "lr": draw(st.sampled_from([1e-4, 1e-3, 1])),
+        "weight_decay": draw(st.sampled_from([0, 0.1])),
+        "seed": draw(st.integers(0, 2**70)),
+        "steps": draw(st.integers(0, 20_000)),
+        "stopped": draw(st.sampled_from(["solved", "hopeless", "budget"])),
+        "curve": draw(st.lists(st.tuples(st.integers(1, 20_000), _shares).map(list), max_size=3)),
+    }
+
+
+@st.composite
+def results(draw: st.DrawFn) -> dict[str, Any]:
+    """Any record that a setting may leave: with a score and the verdict that follows from it, or without."""
+    task = draw(st.sampled_from(TASKS))
+    setting = f"{task}[{draw(st.sampled_from(NAMES))}]"
+    common = {
+        "architecture": draw(_architectures),
+        "detail": draw(_texts),
+        "task_version": draw(st.sampled_from([1, 1, 1, 2])),
+        "params": {"vocab_size": draw(st.sampled_from([16, 16, 32])), "mode": "fixed"},
+        "recipe": draw(st.sampled_from(["00ff", "00ff", "ff00", ""])),
+        "state_size": draw(st.none() | st.integers(0, 10**6)),
+        "seconds": draw(st.floats(0, 1e6)),
+    }
+    if draw(st.integers(0, 3)) == 0:
+        verdict = draw(st.sampled_from(["error", "fail", "skipped"]))
+        return measured(setting, None, verdict=verdict, **common)
+    found = draw(st.lists(_scores, min_size=1, max_size=3))
+    baseline = draw(st.none() | lines())
+    threshold = None if baseline else draw(st.none() | _shares)
+    needed = baseline["line"] if baseline else threshold
+    telling = max(found) if baseline else min(found)
+    failing = ["regress", "inconclusive"] if baseline else ["fail"]
+    return measured(
+        setting,
+        telling,
+        verdict="pass" if needed is None or telling >= needed else draw(st.sampled_from(failing)),
+        scores=[[seed, score] for seed, score in enumerate(found)],
+        baseline=baseline,
+        threshold=threshold,
+        tolerant=draw(st.booleans()),
+        trials=draw(st.lists(trials(), max_size=2)),
+        **common,
+    )
+
+
+@st.composite
+def contracts(draw: st.DrawFn) -> dict[str, Any]:
+    verdict = draw(st.sampled_from(["pass", "fail", "error", "skipped"]))
+    detail = draw(_texts if verdict == "pass" else _texts.filter(bool))
+    return contract(draw(st.sampled_from(["output", "causality", "own.one"])), verdict, detail, draw(_architectures))
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> dict[str, Any]:
+    """The content of any result file."""
+    records = draw(st.lists(results(), max_size=5)) + draw(st.lists(contracts(), max_size=4))
+    torch = draw(st.sampled_from(["2.13.0+cpu", "2.13.1", "2.14.0", None]))
+    return content(*records, preset=draw(st.sampled_from(["tiny", "tiny", "smoke"])), torch=torch)
