@@ -81,25 +81,10 @@ class Session:
             run_options(self.config)
 
     def _check_report_paths(self) -> None:
-        paths = self._report_paths()
-        if not paths:
-            return
-        from .files import FileError, refuse_unwritable
-        from .report.writing import MissingPackageError, check_packages
+        if any(self.config.getoption(name) is not None for name in options.REPORTS):
+            from .closing import check_report_paths
 
-        for name, path in paths.items():
-            flag = f"--{name.replace('_', '-')}={self.config.getoption(name)}"
-            try:
-                check_packages(name)
-                refuse_unwritable(path)
-            except (FileError, MissingPackageError) as error:
-                raise pytest.UsageError(f"{flag}: {error}") from None
-
-    def _report_paths(self) -> dict[str, Path]:
-        """The report files that were asked for, by their options; relative to the invocation directory."""
-        given = {name: options.value(self.config, name) for name in options.REPORTS}
-        directory = self.config.invocation_params.dir
-        return {name: Path(directory, path) for name, path in given.items() if path is not None}
+            check_report_paths(self.config)
 
     def header(self) -> list[str]:
         """What will be measured, and one line of advice where cores would stay idle."""
@@ -224,23 +209,13 @@ class Session:
             terminal.write_line(self._recorded)
 
     def print_annotations(self, terminal: Any) -> None:
-        """For GitHub Actions: an error per failing architecture, at its factory or else at the user's test."""
+        """The lines from which GitHub Actions makes annotations."""
         told = self.config.pluginmanager.hasplugin("pytest_github_actions_annotate_failures")  # of every failing item
         if not self._failed or told or os.environ.get("GITHUB_ACTIONS") != "true":
             return
-        from .report.github import annotations, place
+        from .closing import annotation_lines
 
-        workspace = os.environ.get("GITHUB_WORKSPACE")
-        places = {
-            name: place(str(self.config.rootpath / file), line + 1, workspace)
-            for name, (file, line, _) in self._failed.items()
-            if line is not None
-        }
-        places |= {a.name: place(a.file, a.line, workspace) for a in self.architectures() if a.file}
-        content = self.content()
-        # A test may be glad of a verdict that is no pass.
-        failing = {name: found for name, found in content["architectures"].items() if name in self._failed}
-        for line in annotations(content | {"architectures": failing}, places):
+        for line in annotation_lines(self.config, self._failed, self.architectures(), self.content()):
             terminal.write_line(line)
 
     def _in_order(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -256,41 +231,15 @@ class Session:
         """Write the report files, also after Ctrl-C: with what had finished."""
         if self.is_worker or not (self.records or self.contracts):  # nothing was measured: older files stay as they are
             return
-        if not self._update_baseline():
+        from .closing import close
+
+        closing = close(self.config, self.records, self.content)
+        self._recorded = closing.recorded
+        for line in closing.warnings:
+            sys.stderr.write(f"WARNING: {line}\n")
+        for line in closing.errors:
+            sys.stderr.write(f"ERROR: {line}\n")
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        paths, summary = self._report_paths(), os.environ.get("GITHUB_STEP_SUMMARY")
-        if not paths and not summary:
-            return
-        content = self.content()
-        for name, path in paths.items():
-            if not _written(name, path, content):
-                session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if summary:
-            _summarize(summary, content)
-
-    def _update_baseline(self) -> bool:
-        """Merge what was recorded into the baseline, as it is by now; whether that went well.
-
-        A setting that did not finish keeps its old entry.
-        """
-        path = options.value(self.config, "mad_update_baseline")
-        if path is None:
-            return True
-        from .files import FileError
-        from .gate.baseline import merged, read_entries, recorded, write_entries
-        from .report.json_file import version
-
-        path = Path(self.config.invocation_params.dir, path)
-        entries = recorded(self.records, version("torch") or "")
-        try:
-            if entries:
-                write_entries(path, merged(read_entries(path) if path.exists() else {}, entries))
-        except (OSError, FileError) as error:
-            why = f"cannot be written: {error.strerror}" if isinstance(error, OSError) else error
-            sys.stderr.write(f"ERROR: --mad-update-baseline={path}: {why}\n")
-            return False
-        self._recorded = f"{sum(map(len, entries.values()))} of {len(self.records)} settings recorded in {path}"
-        return True
 
     def content(self) -> dict[str, Any]:
         """All results, as the result file holds them."""
@@ -307,29 +256,6 @@ class Session:
 
 
 SESSION = pytest.StashKey[Session]()
-
-
-def _written(option: str, path: Path, content: dict[str, Any]) -> bool:
-    """Write one report; whether that went well."""
-    from .files import write_text
-    from .report.writing import rendered
-
-    try:
-        write_text(path, rendered(option, content))
-    except OSError as error:
-        sys.stderr.write(f"ERROR: --{option.replace('_', '-')}={path}: cannot be written: {error.strerror}\n")
-        return False
-    return True
-
-
-def _summarize(path: str, content: dict[str, Any]) -> None:
-    """Append to GitHub's job summary. Nobody asked for it, so that it cannot be written is said and fails nothing."""
-    from .report.github import append_summary
-
-    try:
-        append_summary(path, content)
-    except OSError as error:
-        sys.stderr.write(f"WARNING: GITHUB_STEP_SUMMARY={path}: cannot be written: {error.strerror}\n")
 
 
 def find_result(item: pytest.Item) -> Result | ContractResult | None:

@@ -1,5 +1,7 @@
 """What GitHub Actions shows of a run: a job summary in Markdown, and annotations at the factories that fail."""
 
+from __future__ import annotations
+
 import os
 import re
 import unicodedata
@@ -259,7 +261,7 @@ def place(file: str | None, line: int | None, workspace: str | None) -> Place | 
     return Place(path.relative_to(root).as_posix(), line)
 
 
-def annotations(content: dict[str, Any], places: Mapping[str, Place | None]) -> list[str]:
+def error_commands(content: dict[str, Any], places: Mapping[str, Place | None]) -> list[str]:
     """Workflow commands, one per failing architecture at its place, at most `MOST_ANNOTATIONS`."""
     failing = {name: list(_failing(found)) for name, found in content["architectures"].items()}
     names = [name for name, failures in failing.items() if failures]

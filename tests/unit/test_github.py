@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mad.report import github
-from pytest_mad.report.github import Place, annotations, append_summary, job_summary, place
+from pytest_mad.report.github import Place, append_summary, error_commands, job_summary, place
 from pytest_mad.report.json_file import result_file
 from pytest_mad.result import Result
 from tests.oracles.parameters import steady
@@ -297,7 +297,7 @@ def test_an_architecture_that_fails_has_one_annotation_at_its_factory():
         record(architecture="good"),
         contracts=[contract("causality", "fail", "position 3, 100% of it", "bad"), contract(architecture="good")],
     )
-    lines = annotations(found, {"bad": Place("src/my:model,v2.py", 12), "elsewhere": None})
+    lines = error_commands(found, {"bad": Place("src/my:model,v2.py", 12), "elsewhere": None})
     assert lines[0].startswith(
         "::error file=src/my%3Amodel%2Cv2.py,line=12,title=MAD%3A bad::contract causality: fail: "
     )
@@ -316,19 +316,19 @@ def test_what_passes_or_is_tolerated_has_no_annotation():
     tolerated = record("compression[baseline]", verdict="inconclusive", tolerant=True, detail="open")
     skipped = record("selective-copying[baseline]", None, verdict="skipped", detail="no bottleneck")
     contracts = [contract(), contract("lengths", "pass", "warning: no"), contract("state", "skipped", "none")]
-    assert annotations(content(record(), tolerated, skipped, contracts=contracts), {}) == []
-    assert len(annotations(content(tolerated | {"tolerant": False}), {})) == 1
+    assert error_commands(content(record(), tolerated, skipped, contracts=contracts), {}) == []
+    assert len(error_commands(content(tolerated | {"tolerant": False}), {})) == 1
 
 
 def test_many_failing_settings_are_told_shortly():
     found = content(*(failed(setting=f"memorization[vocab_size={i}]") for i in range(9)))
-    assert parsed(annotations(found, {})[0])[2].splitlines()[5:] == ["and 4 more"]
+    assert parsed(error_commands(found, {})[0])[2].splitlines()[5:] == ["and 4 more"]
 
 
 @pytest.mark.parametrize(("count", "told"), [(10, 10), (11, 10), (40, 10)])
 def test_at_most_ten_annotations_of_which_the_last_names_the_others(count, told):
     names = [f"a{i:02}" for i in range(count)]
-    lines = annotations(content(*(failed(architecture=name) for name in names)), {})
+    lines = error_commands(content(*(failed(architecture=name) for name in names)), {})
     assert len(lines) == told
     if count > 10:
         assert parsed(lines[-1])[2] == f"{count - 9} more architectures fail: {', '.join(names[9:])}"
@@ -347,7 +347,7 @@ def test_no_text_breaks_out_of_a_workflow_command(name, setting, detail, file):
     mine = found["architectures"].pop("mine")
     mine["settings"] = {setting: mine["settings"]["memorization[baseline]"]}
     found["architectures"][name] = mine
-    (line,) = annotations(found, {name: Place(file, 3)})
+    (line,) = error_commands(found, {name: Place(file, 3)})
     assert len(line.split("\n")) == len(line.split("\r")) == 1
     command, properties, message = parsed(line)
     assert command == "error" and properties["file"] == file and properties["line"] == "3"

@@ -1,0 +1,117 @@
+"""What a session leaves behind: report files, the baseline, and what GitHub Actions shows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from . import options
+from .architecture import Architecture
+from .files import FileError, refuse_unwritable, write_text
+from .gate.baseline import merged, read_entries, recorded, write_entries
+from .report.github import append_summary, error_commands, place
+from .report.json_file import version
+from .report.writing import MissingPackageError, check_packages, rendered
+
+
+class Closing(NamedTuple):
+    """How writing went."""
+
+    #: one line about a recorded baseline, empty without one
+    recorded: str
+    #: one line per file that was asked for and could not be written
+    errors: list[str]
+    #: the same for a file that nobody asked for
+    warnings: list[str]
+
+
+def check_report_paths(config: pytest.Config) -> None:
+    """Raise ``pytest.UsageError`` now for a report that could not be written at the end."""
+    for name, path in report_paths(config).items():
+        with _as_usage_error(f"{_flag(name)}={config.getoption(name)}"):
+            check_packages(name)
+            refuse_unwritable(path)
+
+
+def report_paths(config: pytest.Config) -> dict[str, Path]:
+    """The report files that were asked for, by their options; relative to the invocation directory."""
+    given = {name: options.value(config, name) for name in options.REPORTS}
+    directory = config.invocation_params.dir
+    return {name: Path(directory, path) for name, path in given.items() if path is not None}
+
+
+def close(config: pytest.Config, records: list[dict[str, Any]], content: Callable[[], dict[str, Any]]) -> Closing:
+    """Write everything that was asked for; what cannot be written keeps nothing else from being written."""
+    line, errors, warnings = "", list[str](), list[str]()
+    update = options.value(config, "mad_update_baseline")
+    if update is not None:
+        path = Path(config.invocation_params.dir, update)
+        with _noted(errors, f"--mad-update-baseline={path}"):
+            line = update_baseline(path, records)
+    paths, summary = report_paths(config), os.environ.get("GITHUB_STEP_SUMMARY")
+    results = content() if paths or summary else {}
+    for name, path in paths.items():
+        with _noted(errors, f"{_flag(name)}={path}"):
+            write_text(path, rendered(name, results))
+    if summary:
+        with _noted(warnings, f"GITHUB_STEP_SUMMARY={summary}"):
+            append_summary(summary, results)
+    return Closing(line, errors, warnings)
+
+
+def update_baseline(path: Path, records: list[dict[str, Any]]) -> str:
+    """Merge what was recorded into the baseline, as it is by now; a setting that did not finish keeps its old entry."""
+    entries = recorded(records, version("torch") or "")
+    if entries:
+        write_entries(path, merged(read_entries(path) if path.exists() else {}, entries))
+    return f"{sum(map(len, entries.values()))} of {len(records)} settings recorded in {path}"
+
+
+def annotation_lines(
+    config: pytest.Config,
+    failed: dict[str, tuple[str, int | None, str]],
+    architectures: tuple[Architecture, ...],
+    content: dict[str, Any],
+) -> list[str]:
+    """For GitHub Actions: an error per failing architecture, at its factory or else at the user's test.
+
+    ``failed`` has where the first failing item of an architecture stands. A test may be glad of a verdict that is no
+    pass, so an architecture whose items all passed gets none.
+    """
+    workspace = os.environ.get("GITHUB_WORKSPACE")
+    places = {
+        name: place(str(config.rootpath / file), line + 1, workspace)
+        for name, (file, line, _) in failed.items()
+        if line is not None
+    }
+    places |= {a.name: place(a.file, a.line, workspace) for a in architectures if a.file}
+    failing = {name: found for name, found in content["architectures"].items() if name in failed}
+    return error_commands(content | {"architectures": failing}, places)
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+@contextlib.contextmanager
+def _as_usage_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileError, MissingPackageError) as error:
+        raise pytest.UsageError(f"{what}: {error}") from None
+
+
+@contextlib.contextmanager
+def _noted(lines: list[str], what: str) -> Iterator[None]:
+    """Go on behind a file that cannot be written, with a line about it."""
+    try:
+        yield
+    except OSError as error:
+        lines.append(f"{what}: cannot be written: {error.strerror}")
+    except FileError as error:
+        lines.append(f"{what}: {error}")
