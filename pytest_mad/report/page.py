@@ -149,7 +149,7 @@ class Page(NamedTuple):
     tasks: list[str]
     compared: list[Compared]
     scatter: Scatter | None
-    no_fixed_state: list[str]
+    without_state_size: list[str]
     no_score: list[str]
     environment: Facts
     command: str
@@ -174,7 +174,7 @@ def page(content: dict[str, Any]) -> Page:
         tasks=tasks,
         compared=_compared(architectures, found, tasks) if len(architectures) > 1 else [],
         scatter=scatter(placed),
-        no_fixed_state=[name for name, one in found.items() if one["state_size"] is None],
+        without_state_size=[name for name, one in found.items() if one["state_size"] is None],
         no_score=[name for name, one in found.items() if one["state_size"] is not None and name not in scored],
         environment=[(key, NOTHING if value is None else str(value)) for key, value in content["environment"].items()],
         command=content.get("command", ""),
@@ -236,7 +236,7 @@ def _facts(found: dict[str, Any]) -> Facts:
     if settings:
         state_size = found["state_size"]
         facts += [
-            ("state size", "no fixed state" if state_size is None else count_text(state_size)),
+            ("state size", "not stated" if state_size is None else count_text(state_size)),
             ("MAD score", accuracy_text(found["mad_score"])),
             ("normalised", accuracy_text(found["mad_score_normalized"])),
             ("trained for", seconds_text(sum(one["seconds"] for one in settings))),

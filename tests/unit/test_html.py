@@ -383,7 +383,7 @@ def test_accuracy_is_drawn_against_state_size_where_both_exist():
     assert "mine: state size 4,096, MAD score 0.9" in label and "worst: state size 0" in label
     assert "grows" not in label and "unfinished" not in label
     notes = page.blocks("figcaption")[0]
-    assert "No fixed state: grows." in notes and "every setting has a score: unfinished." in notes
+    assert "No state size is stated by: grows." in notes and "every setting has a score: unfinished." in notes
 
 
 def test_one_architecture_is_compared_with_nothing():
