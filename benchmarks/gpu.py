@@ -25,7 +25,8 @@ from torch import Tensor
 from pytest_mad.layers.ops.agreement import OF_GRADIENTS, TOLERANCE, in_short
 from pytest_mad.layers.ops.kernel import Kernel
 from pytest_mad.layers.ops.precision import in_full_precision, in_kernel_precision
-from pytest_mad.report.json_file import environment, version
+from pytest_mad.packages import version
+from pytest_mad.report.json_file import environment
 
 from .operators import CASES, Arguments, Case, Shape, Source, pairs
 from .record import save

@@ -12,10 +12,11 @@ import pytest
 
 from . import options
 from .architecture import Architecture
+from .errors import what_happened
 from .files import FileError, refuse_unwritable, write_text
-from .gate.baseline import merged, read_entries, recorded, write_entries
+from .gate.baseline import ambiguous, merged, read_entries, recorded, write_entries
+from .packages import version
 from .report.github import append_summary, error_commands, place
-from .report.json_file import version
 from .report.writing import MissingPackageError, check_packages, rendered
 
 
@@ -31,8 +32,18 @@ class Closing(NamedTuple):
 
 
 def check_report_paths(config: pytest.Config) -> None:
-    """Raise ``pytest.UsageError`` now for a report that could not be written at the end."""
+    """Raise ``pytest.UsageError`` now for a report that could not be written at the end, or replace another file."""
+    taken = {}
+    for name in ("mad_baseline", "mad_update_baseline"):
+        given = options.value(config, name)
+        if given is not None:
+            taken[Path(config.invocation_params.dir, given).resolve()] = _flag(name)
     for name, path in report_paths(config).items():
+        other = taken.setdefault(path.resolve(), _flag(name))
+        if other != _flag(name):
+            raise pytest.UsageError(
+                f"{_flag(name)}={config.getoption(name)}: is the file of {other}; write another one"
+            )
         with _as_usage_error(f"{_flag(name)}={config.getoption(name)}"):
             check_packages(name)
             refuse_unwritable(path)
@@ -66,9 +77,11 @@ def close(config: pytest.Config, records: list[dict[str, Any]], content: Callabl
 
 def update_baseline(path: Path, records: list[dict[str, Any]]) -> str:
     """Merge what was recorded into the baseline, as it is by now; a setting that did not finish keeps its old entry."""
-    entries = recorded(records, version("torch") or "")
+    entries, unclear = recorded(records, version("torch") or ""), ambiguous(records)
     if entries:
         write_entries(path, merged(read_entries(path) if path.exists() else {}, entries))
+    for architecture, setting in sorted(unclear):
+        raise FileError(f"{architecture}, {setting} was measured twice with different scores, so it is not recorded")
     return f"{sum(map(len, entries.values()))} of {len(records)} settings recorded in {path}"
 
 
@@ -115,3 +128,5 @@ def _noted(lines: list[str], what: str) -> Iterator[None]:
         lines.append(f"{what}: cannot be written: {error.strerror}")
     except FileError as error:
         lines.append(f"{what}: {error}")
+    except Exception as error:  # a report that cannot be made must not take the others with it
+        lines.append(f"{what}: {what_happened(error, 'writing')}")

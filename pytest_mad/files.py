@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from .errors import first_line
 
-#: Far above what a run writes: the paper preset with its curves is about 1 MB per architecture.
+#: Far above what a run writes: the paper preset with its curves is about 2 MB per architecture and seed.
 LARGEST = 64 * 2**20
+#: Only the layout has line ends: in a JSON string they are escaped.
+_PAIR = re.compile(r"\[\n +([-+.\deE]+),\n +([-+.\deE]+)\n +\]")
 
 
 class FileError(ValueError):
@@ -76,8 +79,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def json_text(content: Any) -> str:
-    """Sorted, so that the same content is the same text; a NaN or an infinity is a ``ValueError``."""
-    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    """Sorted, so that the same content is the same text; a NaN or an infinity is a ``ValueError``.
+
+    A pair of numbers, as learning curves are full of, stands on one line.
+    """
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+    return _PAIR.sub(r"[\1, \2]", text) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -85,6 +92,7 @@ def write_text(path: Path, text: str) -> None:
 
     Raises ``OSError``; the file that was there is then as it was.
     """
+    path = path.resolve()  # what a link leads to is written, and the link stays
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -97,13 +105,26 @@ def write_text(path: Path, text: str) -> None:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raise :class:`FileError` for a path where no file can be written, before any work is done for it."""
-    if not path.parent.is_dir():
-        raise FileError(f"the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise FileError("is a folder, but must be a file")
+    """Raise :class:`FileError` for a path where no file can be written, before any work is done for it.
+
+    A device or a pipe is refused too: the rename would put a file in its place.
+    """
     try:
+        if not path.parent.is_dir():
+            raise FileError(f"the folder {path.parent} does not exist")
+        if path.is_dir():
+            raise FileError("is a folder, but must be a file")
+        if path.exists() and not path.is_file():
+            raise FileError("is no regular file")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise FileError(f"cannot be written: {error.strerror}") from None
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything at this path; a name that no file can have is not there."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

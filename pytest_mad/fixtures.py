@@ -42,7 +42,7 @@ def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Sett
     from .suite import RESULT
 
     marker = request.node.get_closest_marker("mad")
-    contracts = tuple(marker.kwargs.get("contracts", ())) if marker else ()
+    contracts = tuple(marker.kwargs.get("contracts") or ()) if marker else ()
     architecture = mad_model if isinstance(mad_model, Architecture) else from_factory(mad_model)
     with live_progress(request.config, request.node.nodeid) as progress:
         outcome = request.config.stash[SESSION].measure(mad_model, architecture, mad_setting, contracts, progress)
@@ -56,12 +56,12 @@ def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Sett
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """One call of the test per setting that its ``mad`` marker, or the command line, selects."""
-    from .plan import chosen_settings, contract_options
+    from .plan import chosen_settings, run_options
 
     marker = metafunc.definition.get_closest_marker("mad")
     try:
         arguments = {} if marker is None else _marker_arguments(marker)
-        contract_options(metafunc.config, {}, arguments.pop("contracts", ()))  # wrong ones are found before any test
+        run_options(metafunc.config, contracts=arguments.pop("contracts", ()))  # what is wrong is found before any test
         chosen = chosen_settings(metafunc.config, **arguments)
     except pytest.UsageError as error:
         raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {error}") from None
@@ -75,7 +75,8 @@ def _marker_arguments(marker: pytest.Mark) -> dict[str, Any]:
         takes = "preset=, tasks=, threshold= and contracts="
         raise pytest.UsageError(f"the mad marker takes {takes}, not {', '.join(wrong)}")
     for name, what in (("tasks", "task names"), ("contracts", "NAME=fail, NAME=warn or NAME=off:REASON")):
-        given = marker.kwargs.get(name, [])
-        if isinstance(given, str):
+        given = marker.kwargs.get(name)
+        is_list = isinstance(given, list | tuple) and all(isinstance(one, str) for one in given)
+        if given is not None and not is_list:
             raise pytest.UsageError(f"{name}= of the mad marker is {given!r}, but must be a list of {what}")
-    return dict(marker.kwargs)
+    return {name: given for name, given in marker.kwargs.items() if given is not None}

@@ -17,12 +17,25 @@ from .architecture import Architecture, TargetError, check_unique, from_layers, 
 from .errors import suggestion, user_traceback
 from .executors.contracts import ContractOptions, Mode
 from .executors.inline import RunOptions
-from .files import FileError, refuse_unwritable
+from .files import FileError, is_there, refuse_unwritable
 from .gate import false_alarm_bound
-from .gate.baseline import Baseline, check_fits, load_baseline, read_entries
+from .gate.baseline import (
+    Baseline,
+    BaselineError,
+    check_fits,
+    check_new,
+    load_baseline,
+    read_entries,
+    shipped_baselines,
+)
 from .grid import Setting, as_published, select, settings, with_threshold
 
 CONTRACT_LENGTH = 128
+#: Options of a comparison, and reports, which the command that records a baseline leaves out.
+_NOT_IN_A_RECORDING = {
+    *("--mad-baseline", "--mad-update-baseline", "--mad-seeds", "--mad-first-seed", "--mad-margin", "--mad-timeout"),
+    *("--mad-inconclusive", "--mad-json", "--mad-html", "--mad-benchmark-json"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +76,10 @@ def make_plan(config: pytest.Config) -> Plan:
         _usage("--mad-preset", setting.normalized, 0.0)  # is there room between guessing and the oracle?
     if plan.run.baseline:
         _usage(f"--mad-baseline={plan.run.baseline.source}", check_baseline, plan, plan.run.baseline)
+    update = update_path(config)
+    if update:
+        names = [architecture.name for architecture in found]
+        _usage(f"--mad-update-baseline={update.name}", check_update, update, chosen, names)
     return plan
 
 
@@ -183,38 +200,61 @@ def _marked_contract(text: str) -> tuple[str, Any]:
 
 
 def baseline(config: pytest.Config) -> Baseline | None:
-    """The scores to compare with."""
+    """The scores to compare with. A recording is compared only with a baseline on its own command line."""
     name = options.value(config, "mad_baseline")
-    if name is None:
+    is_recording = config.getoption("mad_update_baseline") is not None
+    if name is None or (is_recording and config.getoption("mad_baseline") is None):
         return None
+    if config.getoption("mad_threshold") and config.getoption("mad_baseline") is not None:
+        raise pytest.UsageError(f"--mad-baseline={name}: takes the place of thresholds, so leave --mad-threshold out")
     directory = Path(config.invocation_params.dir)
     try:
         return load_baseline(name, directory)
     except FileError as error:
-        record = f"; record it: {remedy(config)}" if not (directory / name).exists() and name.endswith(".json") else ""
+        record = f"; record it: {remedy(config)}" if not is_there(directory / name) and name.endswith(".json") else ""
         raise pytest.UsageError(f"--mad-baseline={name}: {error}{record}") from None
 
 
 def update_path(config: pytest.Config) -> Path | None:
     """The baseline to record, checked before anything is trained for it."""
-    path = options.value(config, "mad_update_baseline")
-    if path is None:
+    given = options.value(config, "mad_update_baseline")
+    if given is None:
         return None
-    path = Path(config.invocation_params.dir, path)
+    path = Path(config.invocation_params.dir, given)
     try:
+        if str(given) in shipped_baselines():
+            raise FileError(f"is the name of a baseline that comes with the package; write {given}.json")
         refuse_unwritable(path)
         if path.exists():
             read_entries(path)
     except FileError as error:
-        raise pytest.UsageError(f"--mad-update-baseline={path}: {error}") from None
+        raise pytest.UsageError(f"--mad-update-baseline={given}: {error}") from None
     return path
 
 
 def remedy(config: pytest.Config) -> str:
-    """The command that records what a baseline lacks."""
-    name = options.value(config, "mad_baseline")
-    others = [str(a) for a in config.invocation_params.args if not str(a).startswith("--mad-baseline")]
-    return shlex.join(("pytest", *others, f"--mad-update-baseline={name}"))
+    """The command that records what a baseline lacks: this one, without what belongs to a comparison."""
+    kept, arguments = [], iter(map(str, config.invocation_params.args))
+    for argument in arguments:
+        flag, has_value, _ = argument.partition("=")
+        if flag not in _NOT_IN_A_RECORDING:
+            kept.append(argument)
+        elif not has_value:
+            next(arguments, None)
+    return shlex.join(("pytest", *kept, f"--mad-update-baseline={options.value(config, 'mad_baseline')}"))
+
+
+def check_update(path: Path, chosen: dict[str, Setting], names: list[str]) -> None:
+    """Raise ``BaselineError`` where a recording would take the place of another preset's."""
+    known = read_entries(path) if path.exists() else {}
+    for name in names:
+        for setting in chosen.values():
+            entry = known.get(name, {}).get(setting.id)
+            if entry and entry.preset != setting.preset:
+                raise BaselineError(
+                    f"{name}, {setting.id} is there from preset {entry.preset!r}, but this run has {setting.preset!r}; "
+                    "write another file"
+                )
 
 
 def check_baseline(plan: Plan, known: Baseline) -> None:
@@ -224,6 +264,7 @@ def check_baseline(plan: Plan, known: Baseline) -> None:
             found = known.find(architecture.name, setting.id)
             if found:
                 check_fits(found[1], f"{found[0]}, {setting.id}", setting.identity())
+                check_new(found[1], plan.run.first_seed)
 
 
 def matches(node_id: str, prefixes: list[str]) -> bool:

@@ -53,6 +53,8 @@ class Result:
     device: str = "cpu"
     engine: str = "loop"
 
+    #: what the verdict does not say and a reader must know: a contract that was switched off, and why
+    note: str = ""
     #: ``inconclusive`` counts as a pass
     tolerant: bool = False
 

@@ -63,7 +63,7 @@ class Session:
         is_active = self.config.pluginmanager.hasplugin("html") and self.config.getoption("htmlpath", None)
         if self.is_worker or not is_active:
             return
-        from .report.pytest_html import MadColumns, has_hooks
+        from .html_columns import MadColumns, has_hooks
 
         if has_hooks():
             self.config.pluginmanager.register(MadColumns(RECORD), "mad-html")

@@ -13,8 +13,17 @@ from pytest_mad.architecture import Architecture
 from pytest_mad.errors import user_traceback, what_happened
 from pytest_mad.executors.contracts import ContractOptions, first_broken
 from pytest_mad.gate import Line, Verdict, draw_line, judge_baseline, judge_recording, judge_threshold
-from pytest_mad.gate.baseline import Baseline, BaselineError, Entry, MissingEntryError, another_machine, check_fits
+from pytest_mad.gate.baseline import (
+    Baseline,
+    BaselineError,
+    Entry,
+    MissingEntryError,
+    another_machine,
+    check_fits,
+    check_new,
+)
 from pytest_mad.grid import Setting
+from pytest_mad.packages import version
 from pytest_mad.result import Result
 
 if TYPE_CHECKING:
@@ -67,7 +76,8 @@ class Measured(NamedTuple):
         """The same with something added to the verdict's reason."""
         if not note:
             return self
-        return self._replace(result=replace(self.result, detail="; ".join(filter(None, (self.result.detail, note)))))
+        detail = "; ".join(filter(None, (self.result.detail, note)))
+        return self._replace(result=replace(self.result, detail=detail, note=note))
 
 
 def run_setting(
@@ -85,10 +95,10 @@ def run_setting(
         raise ContractBrokenError(broken)
     warn_of_another_machine(asked, device)
     started = time.monotonic()  # the contracts are timed as items of their own
-    sweeps = run_sweeps(architecture, asked, options, device, progress)
+    sweeps, lost = run_sweeps(architecture, asked, options, device, progress)
     scores = [setting.normalized(sweep.accuracies().accuracy) for sweep in sweeps]
     shown = sweeps[scores.index(asked.telling(scores))]
-    verdict = judge(asked, scores)
+    verdict = judge(asked, scores, lost)
     if verdict.outcome in ("fail", "regress"):
         verdict = verdict._replace(detail=f"{verdict.detail}, {_ending(shown.best)}")
     return _result(
@@ -164,22 +174,23 @@ def asked_of(architecture: Architecture, setting: Setting, options: RunOptions) 
     return asked
 
 
-def _entry(architecture: Architecture, setting: Setting, options: RunOptions) -> tuple[str, Entry]:
+def _entry(architecture: Architecture, setting: Setting, options: RunOptions) -> tuple[str, Entry] | None:
     assert options.baseline is not None
     found = options.baseline.find(architecture.name, setting.id)
+    if found is None and options.record:  # this run adds it
+        return None
     if found is None:
         if options.baseline.is_shipped:
             raise MissingEntryError(f"baseline {options.baseline.source} has no {setting.id}")
         remedy = f"; add it: {options.remedy}" if options.remedy else ""
         raise MissingEntryError(f"baseline {options.baseline.source} has no {architecture.name}, {setting.id}{remedy}")
     check_fits(found[1], f"{found[0]}, {setting.id}", setting.identity())
+    check_new(found[1], options.first_seed)
     return found
 
 
 def warn_of_another_machine(asked: Asked, device: torch.device) -> None:
     """Scores are only promised to repeat under one minor version of torch and one class of device."""
-    from pytest_mad.report.json_file import version
-
     difference = asked.entry and another_machine(asked.entry, torch=version("torch") or "", device=device.type)
     if difference and asked.line:
         warnings.warn(f"baseline {asked.line.source}: {difference}", BaselineWarning, stacklevel=1)
@@ -187,11 +198,16 @@ def warn_of_another_machine(asked: Asked, device: torch.device) -> None:
 
 def run_sweeps(
     architecture: Architecture, asked: Asked, options: RunOptions, device: torch.device, progress: Progress | None
-) -> list[Sweep]:
-    """Sweep one seed after the other until the case is closed; fewer where the time runs out behind the first."""
-    from pytest_mad.training.sweep import run_sweep
-    from pytest_mad.training.trial import OutOfTimeError
+) -> tuple[list[Sweep], int]:
+    """Sweep one seed after the other until the case is closed; fewer where the time runs out behind the first.
 
+    Against a baseline the next seed is tried when one gives no score, and how many did not is returned too; an
+    unchanged architecture may diverge as rarely as it did before. Anything else than a score is an error elsewhere.
+    """
+    from pytest_mad.training.sweep import run_sweep
+    from pytest_mad.training.trial import OutOfTimeError, TrialError
+
+    lost: list[TrialError] = []
     deadline = math.inf if options.timeout is None else time.monotonic() + options.timeout
     sweeps: list[Sweep] = []
     for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
@@ -209,16 +225,23 @@ def run_sweeps(
             if not sweeps or asked.record:  # half a recording is none
                 raise
             break
+        except TrialError as error:
+            if not asked.line or asked.record:
+                raise
+            lost.append(error)
+            continue
         sweeps.append(sweep)
         if asked.is_closed(asked.setting.normalized(sweep.accuracies().accuracy)):
             break
-    return sweeps
+    if not sweeps:
+        raise lost[-1]
+    return sweeps, len(lost)
 
 
-def judge(asked: Asked, scores: list[float]) -> Verdict:
+def judge(asked: Asked, scores: list[float], lost: int) -> Verdict:
     """The verdict on what was measured."""
     if asked.line:
-        return judge_baseline(scores, asked.line)
+        return judge_baseline(scores, asked.line, lost)
     if asked.record:
         return judge_recording(scores)
     return judge_threshold(scores, asked.setting.threshold, asked.seeds)

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mad.errors import check_keys, require, suggestion
-from pytest_mad.files import FileError, read_json, write_text
+from pytest_mad.files import FileError, is_there, read_json, write_text
 
 SCHEMA = 1
+#: A score far below the trivial level is odd, one beyond this is no score.
+_LARGEST_SCORE = 1000
 _SHIPPED = Path(__file__).parent.parent / "baselines"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_SETTING = re.compile(r"[a-z0-9-]+\[[^\[\]\s]+\]")
+_SETTING = re.compile(r"[^\[\]]+\[[^\[\]]+\]")
 
 
 class MissingEntryError(Exception):
@@ -50,10 +52,12 @@ class Entry:
             require(isinstance(getattr(self, name), str), name, getattr(self, name), "text")
         for name in ("task_version", "first_seed"):
             value = getattr(self, name)
-            require(type(value) is int and value >= 0, name, value, "a whole number of at least 0")
+            require(type(value) is int and 0 <= value < 2**63, name, value, "a whole number from 0 to below 2**63")
         require(isinstance(self.params, dict), "params", self.params, "an object")
         is_right = isinstance(self.scores, tuple) and len(self.scores) > 0 and all(map(_is_score, self.scores))
-        require(is_right, "scores", self.scores, "a list of at least one number")
+        require(
+            is_right, "scores", self.scores, f"a list of at least one number from -{_LARGEST_SCORE} to {_LARGEST_SCORE}"
+        )
 
     @property
     def next_seed(self) -> int:
@@ -104,7 +108,7 @@ def load_baseline(name: str, directory: Path) -> Baseline:
     if name in shipped_baselines():
         return Baseline(source=name, entries=read_entries(_SHIPPED / f"{name}.json"), is_shipped=True)
     path = directory / name
-    if not path.exists():
+    if not is_there(path):
         hint = "" if path.suffix else f"; {suggestion(name, shipped_baselines())}"
         raise FileError(f"there is no such file, nor a baseline of this name that comes with the package{hint}")
     return Baseline(source=name, entries=read_entries(path))
@@ -132,7 +136,8 @@ def _settings(architecture: str, table: Any) -> dict[str, Entry]:
 
 
 def _entry(architecture: str, setting: str, data: Any) -> Entry:
-    require(_SETTING.fullmatch(setting) is not None, "a setting", setting, "named as in task[baseline]")
+    is_id = _SETTING.fullmatch(setting) is not None and setting.isprintable()
+    require(is_id, "a setting", setting, "named as in task[baseline]")
     try:
         return Entry.from_json(data)
     except ValueError as error:
@@ -164,11 +169,30 @@ def _lines(settings: Mapping[str, Entry]) -> str:
     return ",\n".join(f"   {name}: {entry}" for name, entry in texts)
 
 
+def finished(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The results of a recording whose seeds are all there, ``Result.to_json()``."""
+    return [r for r in records if r["scores"] and r["verdict"] not in ("error", "inconclusive", "skipped")]
+
+
+def ambiguous(records: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """Settings that stand twice with different scores: of two models, or presets, that have one name."""
+    found: dict[tuple[str, str], Any] = {}
+    twice = set()
+    for record in finished(records):
+        name = record["architecture"], record["setting"]
+        measured = record["preset"], record["recipe"], record["params"], record["scores"]
+        if found.setdefault(name, measured) != measured:
+            twice.add(name)
+    return twice
+
+
 def recorded(records: Iterable[Mapping[str, Any]], torch: str) -> dict[str, dict[str, Entry]]:
-    """Entries from the results of a recording, ``Result.to_json()``; none for a setting that did not finish."""
+    """Entries from the results of a recording; none for a setting that did not finish, or is ambiguous."""
+    records = list(records)
+    unclear = ambiguous(records)
     entries: dict[str, dict[str, Entry]] = {}
-    for record in records:
-        if record["scores"] and record["verdict"] not in ("error", "inconclusive", "skipped"):
+    for record in finished(records):
+        if (record["architecture"], record["setting"]) not in unclear:
             entries.setdefault(record["architecture"], {})[record["setting"]] = Entry(
                 preset=record["preset"],
                 params=record["params"],
@@ -199,6 +223,13 @@ def check_fits(entry: Entry, setting: str, now: Mapping[str, Any]) -> None:
             raise BaselineError(f"{setting} was recorded with {name} {was!r}, but this run has {is_now!r}")
 
 
+def check_new(entry: Entry, first_seed: int | None) -> None:
+    """Raise :class:`BaselineError` for seeds that were recorded: repeating them says nothing about new ones."""
+    if first_seed is not None and entry.first_seed <= first_seed < entry.next_seed:
+        seeds = f"{entry.first_seed} to {entry.next_seed - 1}"
+        raise BaselineError(f"seeds {seeds} are recorded, so --mad-first-seed={first_seed} is not new")
+
+
 def _differing(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of two sets of parameters only those that are not the same."""
     names = [name for name in {**now, **before} if name not in before or name not in now or before[name] != now[name]]
@@ -219,7 +250,7 @@ def _shortened(score: float) -> float:
 
 
 def _is_score(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST_SCORE
 
 
 def _short(message: str, longest: int = 300) -> str:

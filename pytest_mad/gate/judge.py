@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 from pytest_mad.result import round_down
 
-from .rule import false_alarm_bound
+from .rule import orders
 
 Outcome = Literal["pass", "fail", "regress", "inconclusive", "error", "skipped"]
 
@@ -82,23 +83,34 @@ def draw_line(
     )
 
 
-def judge_baseline(normalised: Sequence[float], line: Line) -> Verdict:
+def judge_baseline(normalised: Sequence[float], line: Line, lost: int = 0) -> Verdict:
     """Pass as soon as one new seed is at or above the line; regress if all of ``line.most_seeds`` are below.
+
+    ``lost`` seeds gave no score, because training diverged: they count as below the line, so that an architecture which
+    now and then does so is not flagged for the first.
 
     Exact and free of assumptions about the scores: an unchanged architecture regresses with a probability of at most
     :func:`~pytest_mad.gate.rule.false_alarm_bound`. With fewer seeds, all below, the case is open: inconclusive.
     """
-    highest, count = max(normalised), len(normalised)
-    asked = f"{line.line:.3f}, {line.explain()}"
+    highest, count = max(normalised), len(normalised) + lost
+    asked = f"{line.line:.6g}, {line.explain()}"
     if highest >= line.line:
         tries = "" if count == 1 else f" (seed {count} of at most {line.most_seeds})"
-        return Verdict("pass", f"normalised score {round_down(highest):.3f}{tries} reaches {asked}")
-    below = f"new seed{'s are' if count > 1 else ' is'} below {asked}; the highest is {round_down(highest):.3f}"
+        return Verdict("pass", f"normalised score {_enough_digits(highest, line.line)}{tries} reaches {asked}")
+    diverged = f", of which {lost} diverged" if lost else ""
+    below = (
+        f"new seed{'s are' if count > 1 else ' is'} below {asked}{diverged}; the highest is {round_down(highest):.3f}"
+    )
     if count < line.most_seeds:
         return Verdict("inconclusive", f"{count} of {line.most_seeds} {below}, and the time ran out")
-    bound = false_alarm_bound(line.seeds, line.most_seeds)
-    chance = f"in at most {bound:.1%} of runs would an unchanged architecture do this"
+    chance = f"an unchanged architecture would do this in 1 of {orders(line.seeds, line.most_seeds):,} runs at most"
     return Verdict("regress", f"{'all ' if count > 1 else ''}{count} {below}; {chance}")
+
+
+def _enough_digits(score: float, line: float) -> str:
+    """A score that reaches the line, rounded down, but not so far that it reads as if it did not."""
+    digits = next(d for d in (3, 4, 5, 6, 17) if d == 17 or math.floor(score * 10**d) / 10**d >= float(f"{line:.6g}"))
+    return f"{math.floor(score * 10**digits) / 10**digits:.{digits}f}" if digits < 17 else f"{score:.6g}"
 
 
 def judge_recording(normalised: Sequence[float]) -> Verdict:

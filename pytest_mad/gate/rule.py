@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pytest_mad.errors import check_keys, require
@@ -34,10 +34,18 @@ class Gate:
 
     @classmethod
     def from_json(cls, data: dict[str, Any], num_settings: int) -> Gate:
-        """A preset's table; what it does not state is enough for its number of settings."""
-        default = asdict(gate_for(num_settings))
-        check_keys(data, default, "gate key")
-        return cls(**default | data)
+        """A preset's table; what it does not state is enough for its number of settings, and for what it states."""
+        gate = gate_for(num_settings)
+        check_keys(data, asdict(gate), "gate key")
+        gate = replace(gate, **data)
+        for other, stated in (("seeds", "baseline_seeds"), ("baseline_seeds", "seeds")):
+            while stated in data and other not in data and gate.false_alarms(num_settings) > FALSE_ALARMS:
+                gate = replace(gate, **{other: getattr(gate, other) + 1})
+        return gate
+
+    def false_alarms(self, num_settings: int) -> float:
+        """The bound for a whole preset."""
+        return num_settings * false_alarm_bound(self.baseline_seeds, self.seeds)
 
 
 def false_alarm_bound(baseline_seeds: int, seeds: int) -> float:
@@ -45,14 +53,18 @@ def false_alarm_bound(baseline_seeds: int, seeds: int) -> float:
 
     Exact where no two scores are equal, the margin is 0 and scores are exchangeable; ties and a margin lower it.
     """
-    return 1 / math.comb(baseline_seeds + seeds, seeds)
+    return 1 / orders(baseline_seeds, seeds)
+
+
+def orders(baseline_seeds: int, seeds: int) -> int:
+    """In how many ways the recorded and the new seeds may lie: C(B + n, n)."""
+    return math.comb(baseline_seeds + seeds, seeds)
 
 
 def gate_for(num_settings: int) -> Gate:
     """Few seeds for few settings, more for more, so that a whole suite stays under `FALSE_ALARMS`."""
-    few = Gate()
-    if num_settings * false_alarm_bound(few.baseline_seeds, few.seeds) <= FALSE_ALARMS:
-        return few
+    if Gate().false_alarms(num_settings) <= FALSE_ALARMS:
+        return Gate()
     count = 7
     while num_settings * false_alarm_bound(count, count) > FALSE_ALARMS:
         count += 1

@@ -214,4 +214,6 @@ def _said(
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    """A text from a file without control characters, and without what a CI takes for a command in its log."""
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    return shown.replace("::", ": :").replace("##[", "# #[").replace("##vso", "# #vso")

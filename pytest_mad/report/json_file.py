@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 from collections import defaultdict
 from collections.abc import Iterable
-from importlib import metadata
 from statistics import mean
 from typing import Any
+
+from pytest_mad.packages import version
 
 SCHEMA = 1
 #: Keys that stand with the architecture instead of with each of its settings.
@@ -89,11 +90,3 @@ def _architecture(settings: dict[str, dict[str, Any]], contracts: dict[str, Any]
 
 def _setting(record: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in record.items() if k not in _OF_ARCHITECTURE}
-
-
-def version(package: str) -> str | None:
-    """Of an installed package."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

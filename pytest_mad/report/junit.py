@@ -27,6 +27,7 @@ def properties(record: dict[str, Any]) -> list[tuple[str, str | float | int]]:
         "mad.seed": best.get("seed"),
         "mad.seconds": round(record["seconds"], 1),
         "mad.device": record["device"],
+        "mad.note": record["note"] or None,
     }
     return [(name, value) for name, value in values.items() if value is not None]
 

@@ -266,6 +266,7 @@ _SETTING = _record(
         "verdict": _verdict,
         "tolerant": _flag,
         "detail": _text,
+        "note": _text,
         "best": _or_null(_record({"lr": _positive, "weight_decay": _positive, "seed": _seed})),
         "trials": _list(_TRIAL),
         "seconds": _positive,
@@ -273,7 +274,7 @@ _SETTING = _record(
         "device": _text,
         "engine": _text,
     },
-    defaults={"scores": list, "recipe": str, "tolerant": bool},
+    defaults={"scores": list, "recipe": str, "tolerant": bool, "note": str},
 )
 _SETTINGS = _named(_SETTING_ID, "settings are named task[baseline] or task[parameter=value]", _measured)
 _ARCHITECTURE = _record(

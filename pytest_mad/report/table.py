@@ -69,7 +69,7 @@ def _settings(records: list[dict[str, Any]]) -> Iterator[Line]:
     yield Line(_row(_HEAD, widths))
     for record, row in zip(records, rows, strict=True):
         yield Line(_row(row, widths), _colour(record))
-        if record["verdict"] != "pass":
+        if record["verdict"] != "pass" or record["note"]:
             yield Line(f"    {record['detail']}", _colour(record))
     if any(record["accuracy"] is not None for record in records):
         yield Line(f"  {_mad_score(records)}", bold=True)

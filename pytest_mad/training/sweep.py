@@ -21,6 +21,9 @@ from .data import load_data
 from .metrics import Accuracies
 from .trial import OutOfTimeError, Progress, Trial, TrialError, train_trial
 
+#: Floats of state that no model has.
+_MOST_STATE = 2**50
+
 
 class NotCausalError(Exception):
     """The model sees the future; the message is the guard's line."""
@@ -132,4 +135,4 @@ def state_size(model: nn.Module) -> int | None:
     """Floats kept per sequence between tokens, where the user's model says so with ``state_size()``."""
     inner: Any = getattr(model, "model", model)
     size = inner.state_size() if callable(getattr(inner, "state_size", None)) else None
-    return size if isinstance(size, int) else None
+    return size if type(size) is int and 0 <= size < _MOST_STATE else None

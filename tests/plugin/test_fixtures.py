@@ -211,6 +211,10 @@ def test_without_exactly_one_architecture_the_test_says_what_to_do(own, project,
             "contracts='gradients=off:x'",
             "contracts= of the mad marker is 'gradients=off:x', but must be a list of NAME=fail",
         ),
+        (
+            "contracts=[('gradients', 'off')]",
+            "contracts= of the mad marker is [('gradients', 'off')], but must be a list",
+        ),
         ("contracts=['gradients=off']", "'gradients=off': must be NAME=fail, NAME=warn or NAME=off:REASON"),
         (
             "contracts=['gradient=warn']",
@@ -310,4 +314,6 @@ def test_the_marker_switches_a_contract_off_with_a_reason_that_the_report_shows(
     result.assert_outcomes(passed=4)
     result = own(DEAD, source, options=["--mad-json=out.json", "-k", "test_off"])
     found = project.results()["architectures"]["Dead"]["settings"]["memorization[baseline]"]
-    assert found["detail"].endswith("; contract gradients switched off: the spare row is for later")
+    said = "contract gradients switched off: the spare row is for later"
+    assert found["detail"].endswith(f"; {said}") and found["note"] == said
+    assert sum(said in line for line in result.outlines) == 2  # in the table, below each of the two settings

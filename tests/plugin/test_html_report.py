@@ -101,3 +101,36 @@ def test_jinja2_is_imported_for_the_page_only(project):
     arguments = ("-m", "pytest", "--mad-preset=tiny.toml", "--mad-arch=models:make_model", "-k", "output")
     done = project.pytester.run(sys.executable, *arguments)
     assert "templates are loaded: False" in done.stdout.str()
+
+
+@pytest.mark.parametrize("size", ["-1", "True", "10**400", "1.5", "'many'"])
+def test_a_state_size_that_is_none_is_not_stated(project, size):
+    """And no report is lost by it."""
+    project.write(
+        sized=f"""
+        from models import Tiny
+
+        class Sized(Tiny):
+            def state_size(self):
+                return {size}
+
+        def make_model(vocab_size):
+            return Sized(vocab_size)
+        """
+    )
+    result = project.run("--mad-arch=sized:make_model", "--mad-html=h.html", "--mad-json=j.json", "-k", "24")
+    assert result.ret == 0
+    assert project.results("j.json")["architectures"]["sized"]["state_size"] is None
+    assert "not stated" in (project.path / "h.html").read_text()
+
+
+def test_a_report_that_cannot_be_made_takes_no_other_with_it(project, monkeypatch):
+    """One line says which, and the exit code that something is missing."""
+    import pytest_mad.report.html as module
+
+    monkeypatch.setattr(module, "html_report", lambda content: 1 / 0)
+    result = project.models("--mad-html=h.html", "--mad-json=j.json", "-k", "24")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.errlines if line]
+    assert line == f"ERROR: --mad-html={project.path / 'h.html'}: writing raised ZeroDivisionError: division by zero"
+    assert project.files().count("j.json") == 1 and "h.html" not in project.files()

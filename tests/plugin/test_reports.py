@@ -29,6 +29,7 @@ SETTING_KEYS = {
     "scores": list,
     "recipe": str,
     "tolerant": bool,
+    "note": str,
     "verdict": str,
     "detail": str,
     "best": dict,

@@ -51,6 +51,7 @@ def setting(task="compression", normalized=0.95, verdict="pass", **changes):
         "recipe": "ab",
         "verdict": verdict,
         "tolerant": False,
+        "note": "",
         "detail": f"normalised score {normalized}",
         "best": {"lr": 1e-3, "weight_decay": 0.0, "seed": 0} if is_scored else None,
         "trials": [trial()] if is_scored else [],

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from .figures import Curves, learning_curves
-from .json_file import version
-from .numbers import NOTHING, accuracy_text, number_text, score_text, seconds_text
+from .packages import version
+from .report.figures import Curves, learning_curves
+from .report.numbers import NOTHING, accuracy_text, number_text, score_text, seconds_text
 
 #: The class of a cell names its column, which the report sorts by.
 _HEADS = [
