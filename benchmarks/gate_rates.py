@@ -60,7 +60,8 @@ def rate(successes: int, trials: int) -> dict[str, Any]:
 def seeds_of(file: Path, setting: Setting) -> list[float]:
     """The normalised scores of the recorded seeds 0, 1, 2, ..., up to the first that is missing or out of date.
 
-    A trial that ended in an error has the score 0: it would have flagged its run.
+    A trial that ended in an error has the score 0: it flags its run against a threshold, and is one seed below the line
+    of a baseline.
     """
     trials = json.loads(file.read_text(encoding="utf-8"))["trials"] if file.exists() else {}
     scores: list[float] = []
