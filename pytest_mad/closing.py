@@ -14,7 +14,7 @@ from . import options
 from .architecture import Architecture
 from .errors import what_happened
 from .files import FileError, refuse_unwritable, write_text
-from .gate.baseline import ambiguous, merged, read_entries, recorded, write_entries
+from .gate.baseline import ambiguous, doubts, merged, read_entries, recorded, write_entries
 from .packages import version
 from .report.github import append_summary, error_commands, place
 from .report.writing import MissingPackageError, check_packages, rendered
@@ -23,8 +23,8 @@ from .report.writing import MissingPackageError, check_packages, rendered
 class Closing(NamedTuple):
     """How writing went."""
 
-    #: one line about a recorded baseline, empty without one
-    recorded: str
+    #: lines about a recorded baseline
+    recorded: list[str]
     #: one line per file that was asked for and could not be written
     errors: list[str]
     #: the same for a file that nobody asked for
@@ -58,12 +58,12 @@ def report_paths(config: pytest.Config) -> dict[str, Path]:
 
 def close(config: pytest.Config, records: list[dict[str, Any]], content: Callable[[], dict[str, Any]]) -> Closing:
     """Write everything that was asked for; what cannot be written keeps nothing else from being written."""
-    line, errors, warnings = "", list[str](), list[str]()
+    lines, errors, warnings = list[str](), list[str](), list[str]()
     update = options.value(config, "mad_update_baseline")
     if update is not None:
         path = Path(config.invocation_params.dir, update)
         with _noted(errors, f"--mad-update-baseline={path}"):
-            line = update_baseline(path, records)
+            lines = update_baseline(path, records)
     paths, summary = report_paths(config), os.environ.get("GITHUB_STEP_SUMMARY")
     results = content() if paths or summary else {}
     for name, path in paths.items():
@@ -72,17 +72,23 @@ def close(config: pytest.Config, records: list[dict[str, Any]], content: Callabl
     if summary:
         with _noted(warnings, f"GITHUB_STEP_SUMMARY={summary}"):
             append_summary(summary, results)
-    return Closing(line, errors, warnings)
+    return Closing(lines, errors, warnings)
 
 
-def update_baseline(path: Path, records: list[dict[str, Any]]) -> str:
-    """Merge what was recorded into the baseline, as it is by now; a setting that did not finish keeps its old entry."""
+def update_baseline(path: Path, records: list[dict[str, Any]]) -> list[str]:
+    """Merge what was recorded into the baseline, as it is by now; a setting that did not finish keeps its old entry.
+
+    Returns what to say of it: how much was recorded, and what a reviewer should look at twice.
+    """
     entries, unclear = recorded(records, version("torch") or ""), ambiguous(records)
+    old = read_entries(path) if path.exists() else {}
     if entries:
-        write_entries(path, merged(read_entries(path) if path.exists() else {}, entries))
+        write_entries(path, merged(old, entries))
     for architecture, setting in sorted(unclear):
         raise FileError(f"{architecture}, {setting} was measured twice with different scores, so it is not recorded")
-    return f"{sum(map(len, entries.values()))} of {len(records)} settings recorded in {path}"
+    count = sum(map(len, entries.values()))
+    said = f"{count} of {len(records)} settings recorded in {path}" if count else "nothing was recorded"
+    return [said, *doubts(old, entries)]
 
 
 def annotation_lines(

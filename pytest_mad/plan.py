@@ -52,15 +52,15 @@ class Plan:
         if self.run.baseline:
             seeds = self.run.seeds or one.seeds
             margin = one.margin if self.run.margin is None else self.run.margin
-            chance = sum(
-                false_alarm_bound(len(found[1].scores), seeds)
-                for architecture in self.architectures
-                for setting in self.settings
-                if (found := self.run.baseline.find(architecture.name, setting))
-            )
+            names = [architecture.name for architecture in self.architectures]
+            looked_up = [self.run.baseline.find(name, setting) for name in names for setting in self.settings]
+            found = [entry for _, entry in filter(None, looked_up)]
+            missing = len(looked_up) - len(found)
+            chance = sum(false_alarm_bound(len(entry.scores), seeds) for entry in found)
             lines.append(
                 f"mad: baseline {self.run.baseline.source}, margin {margin:g}, up to {seeds} new seeds per setting; "
-                f"flags unchanged architectures in at most {chance:.1%} of runs"
+                + (f"it lacks {missing} of {len(looked_up)} settings" if missing else "")
+                + ("" if missing else f"flags unchanged architectures in at most {chance:.1%} of runs")
             )
         if self.run.record:
             lines.append(f"mad: recording {self.run.seeds or one.baseline_seeds} seeds per setting, without thresholds")

@@ -37,7 +37,8 @@ class Session:
         self.prefixes: list[str] = []
         self.records: list[dict[str, Any]] = []
         self.contracts: list[dict[str, Any]] = []
-        self._recorded = ""
+        self._recorded: list[str] = []
+        self._cut_short = False
         #: where the first failing item of an architecture stands
         self._failed: dict[str, tuple[str, int | None, str]] = {}
         self._measured: dict[tuple[int, Setting, tuple[str, ...]], tuple[Any, Measured]] = {}
@@ -95,7 +96,8 @@ class Session:
         plan = self._plan()
         preset = next(iter(plan.settings.values())).preset
         names = ", ".join(a.name for a in plan.architectures)
-        lines = [f"mad: {names}; preset {preset}, {len(plan.settings)} settings; one thread per process on a CPU"]
+        count = f"{len(plan.settings)} setting{'' if len(plan.settings) == 1 else 's'}"
+        lines = [f"mad: {names}; preset {preset}, {count}; one thread per process on a CPU"]
         lines += plan.gate_lines()
         if not self.prefixes:
             lines.append("mad: the suite is not among the arguments; add mad to run it beside them")
@@ -202,11 +204,11 @@ class Session:
 
         terminal.currentfspath = None  # our lines end with the line; without this the table begins with an empty one
         terminal.section("MAD")
-        for line in tables(self._in_order(self.records), self._in_order(self.contracts)):
+        for line in tables(self._in_order(self.records), self._in_order(self.contracts), cut_short=self._cut_short):
             markup = {line.colour: True} if line.colour else {}
             terminal.write_line(line.text, bold=line.bold, **markup)
-        if self._recorded:
-            terminal.write_line(self._recorded)
+        for text in self._recorded:
+            terminal.write_line(text)
 
     def print_annotations(self, terminal: Any) -> None:
         """The lines from which GitHub Actions makes annotations."""
@@ -229,6 +231,8 @@ class Session:
 
     def write_files(self, session: pytest.Session) -> None:
         """Write the report files, also after Ctrl-C: with what had finished."""
+        is_interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
+        self._cut_short = bool(is_interrupted or session.shouldfail or session.shouldstop)
         if self.is_worker or not (self.records or self.contracts):  # nothing was measured: older files stay as they are
             return
         from .closing import close
@@ -246,7 +250,8 @@ class Session:
         from .report.json_file import result_file
 
         command = shlex.join(("pytest", *map(str, self.config.invocation_params.args)))
-        return result_file(self._in_order(self.records), self._preset(), self._in_order(self.contracts), command)
+        records, contracts = self._in_order(self.records), self._in_order(self.contracts)
+        return result_file(records, self._preset(), contracts, command, cut_short=self._cut_short)
 
     def _preset(self) -> str:
         """The name of the preset that was measured."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -182,8 +183,14 @@ def _entry(architecture: Architecture, setting: Setting, options: RunOptions) ->
     if found is None:
         if options.baseline.is_shipped:
             raise MissingEntryError(f"baseline {options.baseline.source} has no {setting.id}")
-        remedy = f"; add it: {options.remedy}" if options.remedy else ""
-        raise MissingEntryError(f"baseline {options.baseline.source} has no {architecture.name}, {setting.id}{remedy}")
+        has = (
+            "" if architecture.name in options.baseline.entries else f" (it has {', '.join(options.baseline.entries)})"
+        )
+        item = shlex.quote(f"mad::{architecture.name}::{setting.id}")
+        remedy = f"; add it: {options.remedy} {item}" if options.remedy else ""
+        raise MissingEntryError(
+            f"baseline {options.baseline.source} has no {architecture.name}, {setting.id}{has}{remedy}"
+        )
     check_fits(found[1], f"{found[0]}, {setting.id}", setting.identity())
     check_new(found[1], options.first_seed)
     return found

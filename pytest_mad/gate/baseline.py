@@ -117,6 +117,8 @@ def load_baseline(name: str, directory: Path) -> Baseline:
 def read_entries(path: Path) -> dict[str, dict[str, Entry]]:
     """The entries of a baseline file; :class:`~pytest_mad.files.FileError` in one line for any other file."""
     content = read_json(path)
+    if "preset" in content:
+        raise FileError("is a result file of --mad-json, not a baseline")
     try:
         schema = content.get("schema")
         require(type(schema) is int and schema == SCHEMA, "schema", schema, str(SCHEMA))
@@ -150,6 +152,19 @@ def merged(
     """All entries of both; where both have one, the new."""
     names = sorted({*old, *new})
     return {name: {**old.get(name, {}), **new.get(name, {})} for name in names}
+
+
+def doubts(old: Mapping[str, Mapping[str, Entry]], new: Mapping[str, Mapping[str, Entry]]) -> list[str]:
+    """A line per new entry that asks for less than the old one did, or for nothing that guessing would not reach."""
+    lines = []
+    for name, table in new.items():
+        for setting, entry in table.items():
+            lowest, before = min(entry.scores), old.get(name, {}).get(setting)
+            if before and lowest < min(before.scores):
+                lines.append(f"  lower than before: {name}, {setting}: {min(before.scores):.3f} -> {lowest:.3f}")
+            elif lowest <= 0:
+                lines.append(f"  asks for nothing: {name}, {setting}: {lowest:.3f}, no better than guessing")
+    return lines
 
 
 def write_entries(path: Path, entries: Mapping[str, Mapping[str, Entry]]) -> None:

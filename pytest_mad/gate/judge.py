@@ -97,14 +97,15 @@ def judge_baseline(normalised: Sequence[float], line: Line, lost: int = 0) -> Ve
     if highest >= line.line:
         tries = "" if count == 1 else f" (seed {count} of at most {line.most_seeds})"
         return Verdict("pass", f"normalised score {_enough_digits(highest, line.line)}{tries} reaches {asked}")
-    diverged = f", of which {lost} diverged" if lost else ""
-    below = (
-        f"new seed{'s are' if count > 1 else ' is'} below {asked}{diverged}; the highest is {round_down(highest):.3f}"
-    )
+    which = ""
+    if line.most_seeds > 1:
+        diverged = f", of which {lost} diverged" if lost else ""
+        which = f", the highest of {count} new seeds{diverged},"
+    below = f"normalised score {round_down(highest):.3f}{which} is below {asked}"
     if count < line.most_seeds:
-        return Verdict("inconclusive", f"{count} of {line.most_seeds} {below}, and the time ran out")
+        return Verdict("inconclusive", f"{below}; the time ran out before {line.most_seeds} seeds had decided")
     chance = f"an unchanged architecture would do this in 1 of {orders(line.seeds, line.most_seeds):,} runs at most"
-    return Verdict("regress", f"{'all ' if count > 1 else ''}{count} {below}; {chance}")
+    return Verdict("regress", f"{below}; {chance}")
 
 
 def _enough_digits(score: float, line: float) -> str:

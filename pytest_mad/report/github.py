@@ -58,6 +58,8 @@ def job_summary(content: dict[str, Any], limit: int = LIMIT) -> str:
     """
     failing = [(name, list(_failing(found))) for name, found in content["architectures"].items()]
     head = [Line(f"## MAD: {_outcome(failing)}"), Line("")]
+    if content["cut_short"]:
+        head += [Line("The run was cut short: what had not finished is missing here."), Line("")]
     body = [*_failures(failing)]
     for name, found in content["architectures"].items():
         body += _architecture(name, found)

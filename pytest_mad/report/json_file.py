@@ -16,11 +16,16 @@ _OF_ARCHITECTURE = ("architecture", "setting", "parameters", "state_size", "pres
 
 
 def result_file(
-    records: Iterable[dict[str, Any]], preset: str, contracts: Iterable[dict[str, Any]] = (), command: str = ""
+    records: Iterable[dict[str, Any]],
+    preset: str,
+    contracts: Iterable[dict[str, Any]] = (),
+    command: str = "",
+    *,
+    cut_short: bool = False,
 ) -> dict[str, Any]:
     """The content of a result file; records are ``Result.to_json()``, contracts ``ContractResult.to_json()``.
 
-    ``command`` is what reproduces the run.
+    ``command`` is what reproduces the run. One that was ``cut_short``, by Ctrl-C or ``-x``, has no MAD scores.
     """
     by_architecture: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     checked: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -37,9 +42,11 @@ def result_file(
         "schema": SCHEMA,
         "preset": preset,
         "command": command,
+        "cut_short": cut_short,
         "environment": environment(devices),
         "architectures": {
-            name: _architecture(by_architecture[name], checked[name]) for name in sorted({*by_architecture, *checked})
+            name: _architecture(by_architecture[name], checked[name], cut_short)
+            for name in sorted({*by_architecture, *checked})
         },
     }
 
@@ -54,13 +61,16 @@ def environment(devices: list[str]) -> dict[str, Any]:
     }
 
 
-def scores(records: Iterable[dict[str, Any]]) -> tuple[dict[str, float], float | None, float | None]:
+def scores(
+    records: Iterable[dict[str, Any]], *, cut_short: bool = False
+) -> tuple[dict[str, float], float | None, float | None]:
     """Task scores, MAD score and its normalised twin: means over settings, then over tasks.
 
-    There is no MAD score when a setting that was not skipped has none: leaving out what failed would raise the mean.
+    There is no MAD score when a setting that was not skipped has none, or was not reached: leaving out what failed
+    would raise the mean.
     """
     raw, normalized = defaultdict(list), defaultdict(list)
-    is_complete = True
+    is_complete = not cut_short
     for record in records:
         if record["accuracy"] is not None:
             raw[record["task"]].append(record["accuracy"])
@@ -73,8 +83,8 @@ def scores(records: Iterable[dict[str, Any]]) -> tuple[dict[str, float], float |
     return task_scores, mean(task_scores.values()), mean(map(mean, normalized.values()))
 
 
-def _architecture(settings: dict[str, dict[str, Any]], contracts: dict[str, Any]) -> dict[str, Any]:
-    task_scores, mad_score, mad_score_normalized = scores(settings.values())
+def _architecture(settings: dict[str, dict[str, Any]], contracts: dict[str, Any], cut_short: bool) -> dict[str, Any]:
+    task_scores, mad_score, mad_score_normalized = scores(settings.values(), cut_short=cut_short)
     sizes = [s["parameters"] for s in settings.values() if s["parameters"] is not None]
     states = [s["state_size"] for s in settings.values() if s["state_size"] is not None]
     return {

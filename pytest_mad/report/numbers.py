@@ -19,8 +19,8 @@ def accuracy_text(value: float | None) -> str:
 
 
 def difference_text(value: float | None) -> str:
-    """Like a score, with its sign."""
-    return NOTHING if value is None else f"{round_down(value):+.3f}"
+    """Like a score, with its sign. 1.0 - 0.9 is a little below 0.1 in binary, which is no reason to say 0.099."""
+    return NOTHING if value is None else f"{round_down(value + 1e-9):+.3f}"
 
 
 def count_text(value: int | None) -> str:

@@ -167,7 +167,7 @@ def page(content: dict[str, Any]) -> Page:
     placed = {n: (one["state_size"], one["mad_score"]) for n, one in scored.items() if one["state_size"] is not None}
     return Page(
         preset=content["preset"],
-        headline=_outcome(cases, checks),
+        headline=("Cut short: " if content.get("cut_short") else "") + _outcome(cases, checks),
         has_failed=any(one.has_failed for one in architectures),
         tallies=[("settings", _tally(cases)), ("contracts", _tally(checks))],
         architectures=architectures,

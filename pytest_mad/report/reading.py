@@ -293,8 +293,9 @@ _FILE = _record(
         "schema": _one_of(SCHEMA),
         "preset": _text,
         "command": _text,
+        "cut_short": _flag,
         "environment": _record({"torch": _or_null(_text), "python": _text, "device": _text, "plugin": _or_null(_text)}),
         "architectures": _named(NAME, _PLAIN_NAMES, _ARCHITECTURE),
     },
-    defaults={"command": str},
+    defaults={"command": str, "cut_short": bool},
 )

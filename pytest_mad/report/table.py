@@ -22,8 +22,12 @@ class Line(NamedTuple):
     bold: bool = False
 
 
-def tables(records: Iterable[dict[str, Any]], contracts: Iterable[dict[str, Any]] = ()) -> Iterator[Line]:
+def tables(
+    records: Iterable[dict[str, Any]], contracts: Iterable[dict[str, Any]] = (), *, cut_short: bool = False
+) -> Iterator[Line]:
     """The lines of all tables; records are ``Result.to_json()``, contracts ``ContractResult.to_json()``."""
+    if cut_short:
+        yield Line("The run was cut short: what had not finished is missing here.", "yellow")
     records, contracts = list(records), list(contracts)
     for name in dict.fromkeys(record["architecture"] for record in (*records, *contracts)):
         own_records = [record for record in records if record["architecture"] == name]
@@ -31,7 +35,7 @@ def tables(records: Iterable[dict[str, Any]], contracts: Iterable[dict[str, Any]
         yield Line(_title(name, own_records), bold=True)
         yield from _contracts(own_contracts)
         if own_records:
-            yield from _settings(own_records)
+            yield from _settings(own_records, cut_short)
 
 
 def _title(architecture: str, records: list[dict[str, Any]]) -> str:
@@ -61,7 +65,7 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _settings(records: list[dict[str, Any]]) -> Iterator[Line]:
+def _settings(records: list[dict[str, Any]], cut_short: bool) -> Iterator[Line]:
     """A row per setting, in columns as wide as what stands in them, and the reason below one that does not pass."""
     records = sorted(records, key=lambda r: not fails(r))
     rows = [_cells(record) for record in records]
@@ -72,7 +76,7 @@ def _settings(records: list[dict[str, Any]]) -> Iterator[Line]:
         if record["verdict"] != "pass" or record["note"]:
             yield Line(f"    {record['detail']}", _colour(record))
     if any(record["accuracy"] is not None for record in records):
-        yield Line(f"  {_mad_score(records)}", bold=True)
+        yield Line(f"  {_mad_score(records, cut_short)}", bold=True)
 
 
 def _cells(record: dict[str, Any]) -> tuple[str, ...]:
@@ -99,8 +103,8 @@ def _row(cells: tuple[str, ...], widths: list[int]) -> str:
     return f"  {texts[0]}  {' '.join(texts[1:])}"
 
 
-def _mad_score(records: list[dict[str, Any]]) -> str:
-    task_scores, mad_score, normalized = scores(records)
+def _mad_score(records: list[dict[str, Any]], cut_short: bool) -> str:
+    task_scores, mad_score, normalized = scores(records, cut_short=cut_short)
     if mad_score is None:
         return "no MAD score: not every setting has a score"
     tasks = f"mean over {_plural(len(task_scores), 'task')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 
 import pytest
@@ -107,8 +108,8 @@ def test_a_lost_capability_regresses_under_all_seeds(project, recorded):
     assert [seed for seed, _ in found["scores"]] == [3, 4, 5, 6]
     assert max(score for _, score in found["scores"]) == found["normalized"] < found["baseline"]["line"]
     assert re.fullmatch(
-        r"all 4 new seeds are below 0\.9\d*, the line of baseline models in b\.json \(3 seeds from \d\.\d{3}\); the "
-        r"highest is -?\d\.\d{3}; an unchanged architecture would do this in 1 of 35 runs at most, trained to the end "
+        r"normalised score -?\d\.\d{3}, the highest of 4 new seeds, is below 0\.9\d*, the line of baseline models in b\.json "
+        r"\(3 seeds from \d\.\d{3}\); an unchanged architecture would do this in 1 of 35 runs at most, trained to the end "
         r"\(20 steps, lr 0\.05\)",
         found["detail"],
     ), found["detail"]
@@ -146,9 +147,10 @@ def test_what_the_baseline_lacks_fails_with_the_command_that_adds_it(project):
     assert (missing["verdict"], missing["trials"]) == ("fail", [])
     said, _, command = missing["detail"].partition("; ")
     assert said == f"baseline b.json has no models, {MEMORIZATION}"
-    assert command.startswith("add it: pytest ") and command.endswith("--mad-update-baseline=b.json")
-    arguments = [a for a in command.split() if a.startswith("--mad-") and a != "--mad-json=out.json"]
-    assert project.bare(*arguments, "--mad-seeds=2", "-k", "memorization").ret == 0
+    assert command.startswith("add it: pytest ")
+    before = read_entries(project.path / "b.json")["models"][LARGER]
+    assert project.bare(*shlex.split(command)[3:]).ret == 0
+    assert read_entries(project.path / "b.json")["models"][LARGER] == before
     assert sorted(read_entries(project.path / "b.json")["models"]) == [MEMORIZATION, LARGER]
 
 
@@ -296,7 +298,7 @@ def test_time_that_runs_out_behind_the_first_seed_leaves_the_case_open(project, 
     result = project.models(*arguments)
     (found,) = project.results()["architectures"]["models"]["settings"].values()
     assert (result.ret, found["verdict"], found["tolerant"]) == (pytest.ExitCode.TESTS_FAILED, "inconclusive", False)
-    assert found["detail"].startswith("2 of 4 new seeds are below 0.9")
+    assert "the highest of 2 new seeds, is below 0.9" in found["detail"]
     result = project.models(*arguments, "--mad-inconclusive=pass")
     (found,) = project.results()["architectures"]["models"]["settings"].values()
     assert (result.ret, found["verdict"], found["tolerant"]) == (pytest.ExitCode.OK, "inconclusive", True)
@@ -485,7 +487,8 @@ def test_the_command_that_adds_an_entry_records_as_the_preset_says(project):
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     (found,) = project.results()["architectures"]["models"]["settings"].values()
     command = found["detail"].partition("add it: ")[2]
-    assert command.endswith("--mad-arch=models:make_model -W ignore -k 24 --mad-update-baseline=b.json")
+    expected = f"--mad-arch=models:make_model -W ignore -k 24 --mad-update-baseline=b.json 'mad::models::{LARGER}'"
+    assert command.endswith(expected)
     assert not any(word in command for word in ("seeds", "timeout", "json=out", " b.json"))
 
 
@@ -528,6 +531,34 @@ def test_a_bad_baseline_beside_one_s_own_tests_is_one_line(project, option):
     text = result.stdout.str() + result.stderr.str()
     assert result.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED)
     assert "Traceback" not in text and "def " not in text
+
+
+def test_a_recording_says_what_a_reviewer_should_look_at(project, recorded):
+    """An entry that asks for less than before, or for no more than guessing; the new one counts all the same."""
+    project.write(models=(project.path / "models.py").read_text() + LOST)
+    result = project.models("--mad-update-baseline=b.json", "--mad-seeds=1", "-k", MEMORIZATION)
+    (lowest,) = read_entries(project.path / "b.json")["models"][MEMORIZATION].scores
+    assert f"  lower than before: models, {MEMORIZATION}: 1.000 -> {lowest:.3f}" in result.outlines
+    result = project.models("--mad-update-baseline=new.json", "--mad-seeds=1", "-k", MEMORIZATION)
+    assert f"  asks for nothing: models, {MEMORIZATION}: {lowest:.3f}, no better than guessing" in result.outlines
+
+
+def test_a_baseline_of_another_name_says_whose_it_is(project, recorded):
+    project.run("--mad-arch=mine=models:make_model", "--mad-baseline=b.json", "--mad-json=out.json", "-k", "24")
+    (found,) = project.results()["architectures"]["mine"]["settings"].values()
+    assert found["detail"].startswith(f"baseline b.json has no mine, {LARGER} (it has models); add it: ")
+
+
+def test_the_header_says_what_a_baseline_lacks(project):
+    project.models("--mad-update-baseline=b.json", "--mad-seeds=1", "-k", "24")
+    result = project.models("--mad-baseline=b.json", "-k", "nothing")
+    assert any(line.endswith("per setting; it lacks 2 of 3 settings") for line in result.outlines)
+
+
+def test_a_result_file_is_no_baseline(project):
+    project.models("--mad-json=out.json", "-k", "24")
+    line = usage_error(project.models("--mad-baseline=out.json"))
+    assert line == "ERROR: --mad-baseline=out.json: is a result file of --mad-json, not a baseline"
 
 
 def test_recording_and_comparing_at_once(project, recorded):

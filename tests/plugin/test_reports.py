@@ -135,7 +135,7 @@ def test_the_result_file_has_every_promised_key(project):
     """Schema 1 of the design, with plain values of the promised types."""
     project.models("--mad-json=out.json")
     content = project.results()
-    assert sorted(content) == ["architectures", "command", "environment", "preset", "schema"]
+    assert sorted(content) == ["architectures", "command", "cut_short", "environment", "preset", "schema"]
     assert content["schema"] == 1 and content["preset"] == "tiny"
     environment = content["environment"]
     assert sorted(environment) == ["device", "plugin", "python", "torch"]
@@ -282,7 +282,7 @@ def test_an_interrupted_run_reports_what_had_finished(project):
     assert result.ret == pytest.ExitCode.INTERRUPTED
     found = project.results()["architectures"]["models.interrupted"]
     assert list(found["settings"]) == [MEMORIZATION]
-    assert found["mad_score"] == found["settings"][MEMORIZATION]["accuracy"]
+    assert found["mad_score"] is None and found["task_scores"] == {"memorization": 1.0}
     assert f"mad.models.interrupted.{MEMORIZATION}" in properties(project.path / "junit.xml")
     result.stdout.fnmatch_lines(["*memorization* pass *", "*MAD score*"])
 
@@ -308,3 +308,21 @@ def test_tables_come_in_the_order_of_the_command_line_whatever_finished_first(pr
     assert tables == ["second", "first"]
     rows = [line.split()[0] for line in result.outlines if line.startswith("  memorization")]
     assert rows[:2] == ["memorization", LARGER]
+
+
+@pytest.mark.parametrize("how", ["-x", "--maxfail=1"])
+def test_a_run_that_was_cut_short_says_so_everywhere(project, monkeypatch, how):
+    """What is missing would otherwise look as if it had never been asked for; and there is no MAD score."""
+    summary = project.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    reports = ("--mad-json=out.json", "--mad-html=out.html")
+    result = project.models(
+        how, *reports, "--mad-threshold=memorization=1", "-k", "not contract", "--mad-arch=b=models:broken"
+    )
+    content = project.results()
+    assert content["cut_short"] is True and content["architectures"]["models"]["mad_score"] is None
+    said = "The run was cut short: what had not finished is missing here."
+    assert said in result.outlines and said in summary.read_text()
+    assert "<h1>Cut short: " in (project.path / "out.html").read_text()
+    project.models(*reports, "-k", "not contract")
+    assert project.results()["cut_short"] is False and "Cut short" not in (project.path / "out.html").read_text()

@@ -127,7 +127,7 @@ BAD = {
     "a true schema": (written('{"schema": true, "architectures": {}}'), "is no baseline: schema is True"),
     "a result file": (
         written('{"schema": 1, "preset": "smoke", "architectures": {}}'),
-        "is no baseline: unknown key 'preset'",
+        "is a result file of --mad-json, not a baseline",
     ),
     "no architectures": (written('{"schema": 1}'), "is no baseline: architectures is None, but must be an object"),
     "a list of architectures": (written('{"schema": 1, "architectures": []}'), "is no baseline: architectures is []"),
