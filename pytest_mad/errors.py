@@ -8,12 +8,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _OURS = str(Path(__file__).parent)
+_LONGEST_VALUE = 80
 
 
 def require(condition: bool, name: str, value: object, expected: str) -> None:
     """Raise a one-line ``ValueError`` that names the value and what would be right."""
     if not condition:
-        raise ValueError(f"{name} is {value!r}, but must be {expected}")
+        raise ValueError(f"{name} is {shown(value)}, but must be {expected}")
+
+
+def shown(value: object) -> str:
+    """A value as it is written, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
 
 def check_keys(given: Iterable[str], known: Iterable[str], what: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +23,9 @@ else:
 _PRESETS = Path(__file__).with_name("presets")
 #: Oracle and trivial level closer than this leave no room for a score.
 _SMALLEST_RANGE = 0.01
+#: What the data of a setting, or the logits of one batch, may take: more is a slip of the pen.
+_MOST_MEMORY = 64 * 2**30
+_MOST_WIDTH = 2**16
 _PRESET_KEYS = ["schema", "description", "width", "gate", "recipe", "tasks"]
 _TASK_KEYS = ["baseline", "vary", "threshold", "thresholds", "recipe", "cost"]
 
@@ -43,7 +48,8 @@ class Setting:
     preset: str = ""
     #: width of models that the plugin builds itself (``--mad-layers``, ``--mad-mixer``)
     width: int = 128
-    #: rough seconds, or whatever else is proportional to the time of a trial: only the order of items depends on it
+    #: rough seconds, or whatever else is proportional to the time of a trial: the order of items and the time that is
+    #: shown as left depend on it, nothing else
     cost: float = 1.0
     #: how it is compared with a baseline
     gate: Gate = field(default_factory=Gate)
@@ -60,11 +66,18 @@ class Setting:
 
     @cached_property
     def oracle(self) -> float:
-        return self.family.oracle(self.params)
+        return self._level(self.family.oracle)
 
     @cached_property
     def trivial(self) -> float:
-        return self.family.trivial(self.params)
+        return self._level(self.family.trivial)
+
+    def _level(self, level: Callable[[Any], float]) -> float:
+        """Some levels are measured on generated data."""
+        try:
+            return level(self.params)
+        except MemoryError:
+            raise PresetError(f"{self.id}: its levels take more memory to compute than this machine has") from None
 
     def identity(self) -> dict[str, Any]:
         """What recorded scores are only compared under: preset, parameters, task version and recipe."""
@@ -92,6 +105,8 @@ def settings(preset: str = "smoke") -> dict[str, Setting]:
     name, path = _find(preset)
     try:
         return {s.id: s for s in _read(name, path)}
+    except UnicodeDecodeError as error:
+        raise PresetError(f"preset {preset}: is no UTF-8 text ({error.reason} at byte {error.start})") from None
     except (ValueError, OSError) as error:
         raise PresetError(f"preset {preset}: {first_line(error)}") from error
     except RecursionError:
@@ -135,23 +150,38 @@ def _find(preset: str) -> tuple[str, Path]:
     path = Path(preset)
     if path.suffix == ".toml":
         if not path.is_file():
-            raise PresetError(f"preset file {preset} does not exist")
+            wrong = "is a folder, but must be a file" if path.is_dir() else "does not exist"
+            raise PresetError(f"preset file {preset} {wrong}")
         return path.stem, path
     hint = suggestion(preset, preset_names())
     raise PresetError(f"unknown preset {preset!r}; {hint}; a path must end in .toml")
 
 
 def _read(name: str, path: Path) -> list[Setting]:
-    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    data = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors begin with a byte order mark
     check_keys(data, _PRESET_KEYS, "key")
-    schema, width = data.get("schema"), data.get("width", 128)
+    schema, width, description = data.get("schema"), data.get("width", 128), data.get("description", "")
     require(type(schema) is int and schema == 1, "schema", schema, "1")
-    require(type(width) is int and width >= 4 and width % 2 == 0, "width", width, "an even number of at least 4")
-    tables, recipe = _table(data, "tasks"), _table(data, "recipe")
+    is_width = type(width) is int and 4 <= width <= _MOST_WIDTH and width % 2 == 0
+    require(is_width, "width", width, f"an even number from 4 to {_MOST_WIDTH:,}")
+    require(isinstance(description, str), "description", description, "text")
+    tables, recipe, gate = (_table(data, key) for key in ("tasks", "recipe", "gate"))
     require(len(tables) > 0, "tasks", tables, f"at least one [tasks.NAME] table, of {', '.join(task_names())}")
+    with _inside("[recipe]"):
+        _check_common(recipe)
     found = [s for task, table in tables.items() for s in _task_settings(name, task, table, recipe, width)]
-    gate = Gate.from_json(_table(data, "gate"), len(found))
-    return [replace(setting, gate=gate) for setting in found]
+    with _inside("[gate]"):
+        judged = Gate.from_json(gate, len(found))
+    return [replace(setting, gate=judged) for setting in found]
+
+
+@contextlib.contextmanager
+def _inside(table: str) -> Iterator[None]:
+    """Say in which table a key is wrong."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{table}: {error}") from error
 
 
 def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
@@ -162,18 +192,22 @@ def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
     return table
 
 
+def _check_common(recipe: dict[str, Any]) -> None:
+    """Refuse what is wrong in the recipe that the tasks share; each may add what is missing in it."""
+    missing: dict[str, Any] = {"points": [{"lr": 1.0}]}
+    missing |= {} if recipe.keys() & {"steps", "epochs"} else {"steps": 1}
+    Recipe.from_json(missing | recipe)
+
+
 def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], width: int) -> list[Setting]:
     """Baseline first, then each varied value: one parameter at a time, as in MAD."""
     get_task(task)
-    try:
+    with _inside(f"[tasks.{task}]"):
         require(isinstance(table, dict), "it", table, "a table")
         check_keys(table, _TASK_KEYS, "key")
-        baseline, thresholds = _table(table, "baseline"), _table(table, "thresholds")
-        changes: list[tuple[str, dict[str, Any]]] = [("baseline", {})]
-        for key, values in _table(table, "vary").items():
-            require(isinstance(values, list), f"vary.{key}", values, "a list")
-            changes += [(f"{key}={value}", {key: value}) for value in values]
-        check_keys(thresholds, [name for name, _ in changes], "setting")
+        cells = _cells(task, _table(table, "baseline"), _table(table, "vary"))
+        thresholds = _table(table, "thresholds")
+        check_keys(thresholds, cells.values(), "setting")
         cost = table.get("cost")
         is_number = isinstance(cost, int | float) and not isinstance(cost, bool)
         require(cost is None or (is_number and 0 <= cost < 1e9), "cost", cost, "a number of seconds")
@@ -182,17 +216,48 @@ def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], w
             Setting(
                 task=task,
                 name=name,
-                params=_params(task, baseline | change),
+                params=params,
                 recipe=own_recipe,
                 threshold=_threshold(thresholds.get(name, table.get("threshold"))),
                 preset=preset,
                 width=width,
             )
-            for name, change in changes
+            for params, name in cells.items()
         ]
+        for setting in found:
+            _check_memory(setting)
         return [replace(s, cost=_default_cost(s) if cost is None else float(cost)) for s in found]
-    except ValueError as error:
-        raise ValueError(f"[tasks.{task}]: {error}") from error
+
+
+def _cells(task: str, baseline: dict[str, Any], vary: dict[str, Any]) -> dict[TaskParams, str]:
+    """The task's cells of the grid and their names; no two of them are the same."""
+    cells = {_params(task, baseline): "baseline"}
+    for key, values in vary.items():
+        require(isinstance(values, list) and len(values) > 0, f"vary.{key}", values, "a list with at least one value")
+        for value in values:
+            params = _params(task, baseline | {key: value})
+            if params in cells:
+                again = ", which is the baseline's value" if cells[params] == "baseline" else " twice"
+                raise ValueError(f"vary.{key} has {value!r}{again}")
+            cells[params] = f"{key}={value}"
+    return cells
+
+
+def _check_memory(setting: Setting) -> None:
+    """Refuse sizes that no machine holds before anything is generated; the message names the largest of them."""
+    recipe, sizes = setting.recipe, setting.params.to_json()
+    sizes |= {"num_validation_examples": recipe.num_validation_examples, "batch_size": recipe.batch_size}
+    examples = ("num_train_examples", "num_test_examples", "num_validation_examples")
+    tokens = sizes["seq_len"] * sum(sizes[name] for name in examples)
+    batch = sizes["seq_len"] * min(sizes["batch_size"], sizes["num_train_examples"])
+    needs = (
+        ("data", examples, 2 * 8 * tokens),  # inputs and targets, int64
+        ("logits of a batch", ("vocab_size", "batch_size"), 4 * batch * sizes["vocab_size"]),  # float32
+    )
+    for what, names, needed in needs:
+        largest = max(("seq_len", *names), key=sizes.__getitem__)
+        limit = f"smaller: the {what} would take {needed / 2**30:,.0f} GiB, and {_MOST_MEMORY // 2**30} are the most"
+        require(needed <= _MOST_MEMORY, largest, sizes[largest], limit)
 
 
 def _default_cost(setting: Setting) -> float:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from . import options
+from .grid import PresetError
 from .plan import chosen_settings
 
 
 def print_settings(config: pytest.Config) -> int:
-    """One id per line with its levels; returns the exit code."""
+    """One id per line with its levels; returns the exit code. A usage error where there is no room for a score."""
     chosen = chosen_settings(config)
+    try:
+        for setting in chosen.values():
+            setting.normalized(0.0)
+    except PresetError as error:
+        raise pytest.UsageError(f"--mad-preset={options.value(config, 'mad_preset')}: {error}") from None
     width = max(map(len, chosen))
     print(f"{'setting':{width}}  oracle  trivial  threshold")
     for name, setting in chosen.items():

@@ -10,6 +10,8 @@ from pytest_mad.errors import check_keys, require
 
 #: What a whole preset may flag of unchanged architectures.
 FALSE_ALARMS = 0.01
+#: Far more than any gate takes.
+MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,8 @@ class Gate:
     def __post_init__(self) -> None:
         for name in ("baseline_seeds", "seeds"):
             value = getattr(self, name)
-            require(type(value) is int and value >= 1, name, value, "a whole number of at least 1")
+            is_count = type(value) is int and 1 <= value <= MOST_SEEDS
+            require(is_count, name, value, f"a whole number from 1 to {MOST_SEEDS:,}")
         is_number = isinstance(self.margin, int | float) and not isinstance(self.margin, bool)
         require(is_number and 0 <= self.margin < 1, "margin", self.margin, "a number from 0 to below 1")
 
@@ -40,6 +43,8 @@ class Gate:
         gate = replace(gate, **data)
         for other, stated in (("seeds", "baseline_seeds"), ("baseline_seeds", "seeds")):
             while stated in data and other not in data and gate.false_alarms(num_settings) > FALSE_ALARMS:
+                enough = f"more: {num_settings} settings would take more than {MOST_SEEDS:,} {other}"
+                require(getattr(gate, other) < MOST_SEEDS, stated, data[stated], enough)
                 gate = replace(gate, **{other: getattr(gate, other) + 1})
         return gate
 

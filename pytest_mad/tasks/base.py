@@ -19,6 +19,10 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 Split = Literal["train", "validation", "test"]
 
+#: Far above any tokenizer's vocabulary; and far above any data set. Beyond them lie slips of the pen.
+MOST_TOKENS = 2**20
+MOST = 10**9
+
 #: Target value of a position that is neither trained on nor scored.
 IGNORE = -100
 
@@ -49,10 +53,14 @@ class TaskParams:
     mode: Literal["fixed", "compat"] = "fixed"
 
     def __post_init__(self) -> None:
-        require(self.vocab_size >= 2, "vocab_size", self.vocab_size, "at least 2")
-        require(self.seq_len >= 2, "seq_len", self.seq_len, "at least 2")
-        require(self.num_train_examples >= 1, "num_train_examples", self.num_train_examples, "at least 1")
-        require(self.num_test_examples >= 1, "num_test_examples", self.num_test_examples, "at least 1")
+        for name, least, most in (
+            ("vocab_size", 2, MOST_TOKENS),
+            ("seq_len", 2, MOST),
+            ("num_train_examples", 1, MOST),
+            ("num_test_examples", 1, MOST),
+        ):
+            value = getattr(self, name)
+            require(least <= value <= most, name, value, f"at least {least} and at most {most:,}")
         require(self.noise_vocab_size >= 0, "noise_vocab_size", self.noise_vocab_size, "at least 0")
         require(0 <= self.frac_noise < 1, "frac_noise", self.frac_noise, "at least 0 and below 1")
         require(

@@ -78,6 +78,9 @@ def _copy(params: CopyingParams, train: Batch, inputs: IntArray) -> IntArray:
 
 
 def _most_frequent(params: CopyingParams, train: Batch, inputs: IntArray) -> IntArray:
-    """Answer the content token that is most frequent in the sequence, everywhere."""
-    counts = np.stack([(inputs == token).sum(axis=1) for token in range(params.num_content)], axis=1)
-    return np.repeat(counts.argmax(axis=1)[:, None], inputs.shape[1], axis=1)
+    """Answer the content token that is most frequent in the sequence, everywhere; of several the lowest."""
+    content = inputs[inputs < params.num_content].reshape(len(inputs), -1)
+    counts = np.stack([(content == column[:, None]).sum(axis=1) for column in content.T], axis=1)
+    is_most = counts == counts.max(axis=1, keepdims=True)
+    answers = np.where(is_most, content, params.num_content).min(axis=1)
+    return np.repeat(answers[:, None], inputs.shape[1], axis=1)

@@ -246,7 +246,7 @@ def _next_value_tokens(params: FuzzyRecallParams, recall: bool, tokens: list[int
     value token that was most frequent so far among those that are not in the value already.
     """
     memory: dict[tuple[int, ...], int] = {}
-    counts = Counter(dict.fromkeys(range(params.num_keys, params.usable), 0))
+    counts: Counter[int] = Counter()
     key: list[int] = []
     value: list[int] = []
     for token in tokens:
@@ -260,5 +260,7 @@ def _next_value_tokens(params: FuzzyRecallParams, recall: bool, tokens: list[int
             counts[token] += 1
         else:
             key, value = [], []
-        guess = max(counts, key=lambda t: (t not in value, counts[t], -t))
+        # Of the values that never occurred only the lowest one counts; a large vocabulary has many.
+        lowest = next((t for t in range(params.num_keys, params.usable) if t not in value), params.num_keys)
+        guess = max({lowest, *counts}, key=lambda t: (t not in value, counts[t], -t))
         yield memory.get((*key, *value), guess) if recall else guess

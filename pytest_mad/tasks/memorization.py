@@ -32,6 +32,7 @@ class MemorizationParams(TaskParams):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.seq_len % 2 == 0, "seq_len", self.seq_len, "even")
+        require(self.map_seed >= 0, "map_seed", self.map_seed, "at least 0")
         require(
             self.num_keys >= 2 and self.usable >= 2,
             "vocab_size",
@@ -100,7 +101,8 @@ class Memorization(Task[MemorizationParams]):
         unseen = (1 - 1 / params.num_keys) ** draws
         missing = unseen * params.num_keys
         some_missing = -math.expm1(-missing)
-        guessed = some_missing if params.mapped % 2 == 0 else 1 - some_missing / max(missing, 1e-300)
+        ratio = some_missing / missing if missing > 0 else 1.0
+        guessed = some_missing if params.mapped % 2 == 0 else 1 - ratio
         return float(1 - unseen + guessed / params.num_keys)
 
     def trivial(self, params: MemorizationParams) -> float:

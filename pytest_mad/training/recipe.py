@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from pytest_mad.errors import check_keys, require
 
@@ -20,9 +21,10 @@ class Point:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        require(_is_number(self.lr) and self.lr > 0, "lr", self.lr, "a number above 0")
+        require(_is_number(self.lr) and self.lr > 0, "lr", self.lr, "a finite number above 0")
         weight_decay = self.weight_decay
-        require(_is_number(weight_decay) and weight_decay >= 0, "weight_decay", weight_decay, "a number of at least 0")
+        is_right = _is_number(weight_decay) and weight_decay >= 0
+        require(is_right, "weight_decay", weight_decay, "a finite number of at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,8 @@ class Recipe:
                 value = getattr(self, name)
                 unset = name in ("steps", "epochs") and value is None
                 require(unset or is_right(value), name, value, expected)
+        below, top = self.hopeless_below, self.solved_at
+        require(below < top, "hopeless_below", below, f"below solved_at, which is {top:g}")
 
     def total_steps(self, num_train_examples: int) -> int:
         """Optimizer steps of one trial; the last, smaller batch of an epoch counts as a step."""
@@ -84,19 +88,24 @@ class Recipe:
         check_keys(data, [f.name for f in fields(cls)], "recipe key")
         points = data.get("points", [])
         require(isinstance(points, list) and all(isinstance(p, dict) for p in points), "points", points, _POINTS)
-        betas = data.get("betas", [0.9, 0.999])
-        return cls(**(data | {"points": tuple(map(_point, points)), "betas": _tuple(betas)}))
+        found, betas = tuple(map(_point, points)), data.get("betas", [0.9, 0.999])
+        require(len(set(found)) == len(found), "points", points, "a list without the same point twice")
+        return cls(**(data | {"points": found, "betas": _tuple(betas)}))
 
 
 _POINTS = "a list with at least one {lr = ..., weight_decay = ...}"
+#: Steps, epochs or examples: more is a slip of the pen.
+_MOST = 10**9
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1
+    return type(value) is int and 1 <= value <= _MOST
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_number(value: object) -> TypeGuard[float]:
+    """Finite, also as a float: TOML's whole numbers may be larger than any."""
+    largest = sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= largest
 
 
 def _are_betas(value: object) -> bool:
@@ -112,9 +121,11 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (
     (
         ("steps", "epochs", "batch_size", "evaluate_every", "num_validation_examples"),
         _is_count,
-        "a whole number of at least 1",
+        f"a whole number from 1 to {_MOST:,}",
     ),
-    (("solved_at", "hopeless_after", "hopeless_below"), _is_number, "a number"),
+    (("solved_at",), lambda value: _is_number(value) and value > 0, "a number above 0"),
+    (("hopeless_after",), lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
+    (("hopeless_below",), _is_number, "a number"),
     (("race",), lambda value: isinstance(value, bool), "true or false"),
     (("betas",), _are_betas, "two numbers from 0 up to, but not including, 1"),
     (("schedule",), *_one_of("constant", "cosine")),

@@ -63,6 +63,9 @@ def usage_error(project):
         ("--mad-preset=missing.toml", "missing.toml"),
         ("--mad-preset=broken.toml", "line 3"),
         ("--mad-preset=typo.toml", "did you mean 'memorization'?"),
+        ("--mad-preset=folder.toml", "preset file folder.toml is a folder, but must be a file"),
+        ("--mad-preset=blind.toml", "=blind.toml: memorization[baseline]: guessing reaches 0.000 of 0.000"),
+        ("--mad-preset=huge.toml", "[tasks.memorization]: vocab_size is 16777216, but must be at least 2 and at most"),
         ("--mad-tasks=memorisation", "did you mean 'memorization'?"),
         ("--mad-tasks=compression", "'compression' is not in this preset, which has: memorization, in-context-recall"),
         ("--mad-tasks=memorization,", "must be names with commas between them"),
@@ -91,6 +94,15 @@ def test_one_line_names_the_option_and_what_would_be_right(project, usage_error,
     (project.path / "typo.toml").write_text(
         (project.path / "tiny.toml").read_text().replace("memorization", "memorisation")
     )
+    (project.path / "folder.toml").mkdir()
+    for name, sizes in (
+        ("blind", "vocab_size = 8192, num_train_examples = 1, seq_len = 2"),
+        ("huge", "vocab_size = 16777216"),
+    ):
+        text = (
+            f"schema = 1\n[recipe]\npoints = [{{ lr = 1 }}]\nsteps = 1\n[tasks.memorization]\nbaseline = {{ {sizes} }}"
+        )
+        (project.path / f"{name}.toml").write_text(text)
     project.write(needs_package="from no_such_package import make_model")
     line, shown = usage_error("--mad-arch=sound=models:make_model", option, shows="needs_package" in option)
     assert line.startswith(option.partition("=")[0]) and says in line
@@ -165,6 +177,16 @@ def test_usage_errors_are_the_same_with_workers_and_with_mad_list(usage_error):
     """No worker is started for them."""
     assert "did you mean 'memorization'?" in usage_error("--mad-arch=models:plain", "-n", "2", "--mad-tasks=memory")[0]
     assert "did you mean 'memorization'?" in usage_error("--mad-list", "--mad-tasks=memory")[0]
+
+
+def test_a_setting_without_room_for_a_score_is_not_listed_either(project, usage_error):
+    """Seeing one of 4,095 keys leaves nothing to tell from guessing."""
+    text = "schema = 1\n[recipe]\npoints = [{ lr = 1 }]\nsteps = 1\n[tasks.memorization]\n"
+    (project.path / "blind.toml").write_text(
+        text + "baseline = { vocab_size = 8192, num_train_examples = 1, seq_len = 2 }"
+    )
+    line, _ = usage_error("--mad-list", "--mad-preset=blind.toml")
+    assert line.startswith("--mad-preset=blind.toml: memorization[baseline]: guessing reaches 0.000 of 0.000")
 
 
 @pytest.mark.parametrize("argument", ["mad", "mad::models"])

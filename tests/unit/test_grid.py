@@ -276,11 +276,3 @@ def test_an_unknown_preset_is_one_line_with_what_would_be_right(preset, hint):
         settings(preset)
     assert re.search(hint, str(caught.value))
     assert "\n" not in str(caught.value)
-
-
-def test_a_folder_is_no_preset(tmp_path):
-    """Also when its name ends in .toml."""
-    folder = tmp_path / "folder.toml"
-    folder.mkdir()
-    with pytest.raises(PresetError, match=r"folder\.toml does not exist"):
-        settings(str(folder))

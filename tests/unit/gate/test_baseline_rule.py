@@ -130,7 +130,7 @@ def test_the_shipped_presets_and_the_default():
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"seeds": 0}, "seeds is 0, but must be a whole number of at least 1"),
+        ({"seeds": 0}, "seeds is 0, but must be a whole number from 1 to 10,000"),
         ({"seeds": True}, "seeds is True"),
         ({"baseline_seeds": 2.0}, "baseline_seeds is 2.0"),
         ({"margin": -0.1}, "margin is -0.1, but must be a number from 0 to below 1"),

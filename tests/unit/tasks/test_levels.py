@@ -155,6 +155,14 @@ def test_memorization_ceilings_are_the_specifications(vocab_size: int, seen: flo
     assert task.trivial(params) == pytest.approx(1 / ((vocab_size - 1) // 2))
 
 
+@pytest.mark.parametrize("vocab_size", [255, 256])
+@pytest.mark.parametrize("examples", [256, 4_000, 12_800, 10**9])
+def test_memorization_oracle_is_at_most_everything(vocab_size: int, examples: int) -> None:
+    """Also where the chance that a key is missing is too small for a float; then there is nothing left to guess."""
+    found = get_task(M).oracle(make_params(M, vocab_size=vocab_size, num_train_examples=examples))
+    assert found <= 1 and found == pytest.approx(1, abs=1e-9)
+
+
 def test_memorization_oracle_guesses_what_is_left() -> None:
     """With few training data the values never seen are worth a guess: .85 instead of .71, over training sets."""
     params = make_params(M, vocab_size=15, seq_len=8, num_train_examples=2)
