@@ -57,7 +57,8 @@ def measure(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "result.json")
         target = f"--mad-arch=reference_archs.{name}:make_model"
-        command = [str(pytest), target, f"--mad-json={report}", "-n", "2", "-q", "--tb=no"]
+        command = [str(pytest), target, f"--mad-json={report}", "--mad-no-store", "-n", "2", "-q"]
+        command += ["--tb=no"]
         subprocess.run(command, check=False, cwd=ROOT)
         (found,) = json.loads(report.read_text(encoding="utf-8"))["architectures"].values()
     return {

@@ -25,7 +25,8 @@ def run(arch: str, seed: int, workers: int) -> dict[str, Any]:
     pytest = Path(sys.executable).with_name("pytest")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "result.json")
-        command = [str(pytest), f"--mad-arch={arch}", f"--mad-first-seed={seed}", f"--mad-json={report}", "-q"]
+        command = [str(pytest), f"--mad-arch={arch}", f"--mad-first-seed={seed}", f"--mad-json={report}"]
+        command += ["--mad-no-store", "-q"]
         command += ["-n", str(workers)] if workers else []
         started = time.perf_counter()
         code = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode

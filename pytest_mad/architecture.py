@@ -44,6 +44,8 @@ class Architecture:
     build: Callable[[Setting], Any]
     #: whether the factory knows the task, and so may build its own autoencoder for ``compression``
     knows_task: bool
+    #: where the factory is written, to know its source by
+    module: str | None = None
     #: file of the factory and its line there, for annotations
     file: str | None = None
     line: int | None = None
@@ -126,9 +128,7 @@ def from_mixer(value: str) -> Architecture:
     return _in_backbone(check_name(given or default), target, layers, **_place(mixer))
 
 
-def _in_backbone(
-    name: str, source: str, layers: Callable[[Setting], list[Any]], file: str | None = None, line: int | None = None
-) -> Architecture:
+def _in_backbone(name: str, source: str, layers: Callable[[Setting], list[Any]], **place: Any) -> Architecture:
     def build(setting: Setting) -> Any:
         from .backbones import AutoEncoder, LanguageModel
 
@@ -136,7 +136,7 @@ def _in_backbone(
         params = setting.params
         return backbone(layers(setting), dim=setting.width, vocab_size=params.vocab_size, max_length=params.seq_len)
 
-    return Architecture(name=name, source=source, build=build, knows_task=True, file=file, line=line)
+    return Architecture(name=name, source=source, build=build, knows_task=True, **place)
 
 
 def split_name(value: str) -> tuple[str | None, str]:
@@ -245,12 +245,13 @@ def accepted_keywords(factory: Any, offered: tuple[str, ...], label: str) -> lis
 
 
 def _place(factory: Any) -> dict[str, Any]:
-    """File and line where a factory is written, as far as it knows them; behind its decorators."""
+    """Module, file and line where a factory is written, as far as it knows them; behind its decorators."""
+    module = getattr(factory, "__module__", None) or type(factory).__module__
     try:
         factory = inspect.unwrap(factory)
         file = inspect.getsourcefile(factory)
     except (TypeError, ValueError):  # an instance with __call__, a builtin; decorated in a circle
-        return {}
+        return {"module": module}
     code = getattr(factory, "__code__", None)
     line = getattr(code, "co_firstlineno", None) or vars(factory).get("__firstlineno__")  # a class's, since Python 3.13
-    return {"file": file, "line": line}
+    return {"module": module, "file": file, "line": line}

@@ -33,19 +33,23 @@ def read_json(path: Path, largest: int = LARGEST) -> dict[str, Any]:
             data = file.read(largest + 1)  # not all of /dev/zero
         if len(data) > largest:
             raise FileError(f"has more than the {largest:,} bytes that it may have")
-        content = json.loads(
-            str(data, "utf-8"),
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            object_pairs_hook=_unique,
-        )
-    except FileError:
-        raise
+        text = str(data, "utf-8")
     except OSError as error:
         raise FileError(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise FileError(f"is not JSON: {first_line(error)}") from None
+    return parse_json(text)
+
+
+def parse_json(text: str) -> dict[str, Any]:
+    """The object that a text holds; raises :class:`FileError` as :func:`read_json` does."""
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)
+    except FileError:
+        raise
     except RecursionError:
         raise FileError("is nested too deeply") from None
-    except ValueError as error:  # not UTF-8, not JSON, or a whole number of thousands of digits
+    except ValueError as error:  # not JSON, or a whole number of thousands of digits
         raise FileError(f"is not JSON: {first_line(error)}") from None
     if not isinstance(content, dict):
         raise FileError(f"holds a {type(content).__name__}, but must hold an object")

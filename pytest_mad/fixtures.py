@@ -37,14 +37,16 @@ def mad_setting(request: pytest.FixtureRequest) -> Setting:
 def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Setting) -> Result:
     """Score and verdict of ``mad_model`` on ``mad_setting``; trained when the first test of the process asks for it."""
     from .architecture import Architecture, from_factory
+    from .plan import run_options
     from .report.progress import live_progress
     from .session import SESSION
-    from .suite import RESULT
+    from .suite import RESULT, work
 
     marker = request.node.get_closest_marker("mad")
     contracts = tuple(marker.kwargs.get("contracts") or ()) if marker else ()
     architecture = mad_model if isinstance(mad_model, Architecture) else from_factory(mad_model)
-    with live_progress(request.config, request.node.nodeid) as progress:
+    works = [work(architecture, mad_setting, run_options(request.config))]  # how many others there are, pytest shows
+    with live_progress(request.config, works, 1, []) as progress:
         outcome = request.config.stash[SESSION].measure(mad_model, architecture, mad_setting, contracts, progress)
     request.node.stash[RESULT] = outcome.result
     if outcome.traceback:

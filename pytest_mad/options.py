@@ -231,6 +231,16 @@ OPTIONS = (
         help="Wall-clock budget per setting; running out of it is verdict error.",
     ),
     Option(
+        flag="--mad-store",
+        metavar="DIR",
+        parse=Path,
+        ini=True,
+        path=True,
+        help="Where results are kept, and found again for an unchanged architecture. Default: .pytest_mad in the "
+        "rootdir.",
+    ),
+    Option(flag="--mad-no-store", switch=True, ini=True, help="Train everything, and keep nothing."),
+    Option(
         flag="--mad-data",
         metavar="DIR",
         parse=Path,
@@ -281,7 +291,9 @@ def register(parser: pytest.Parser) -> None:
             action = "append" if option.repeatable else "store"
             group.addoption(option.flag, action=action, metavar=option.metavar, default=None, help=option.help)
         if option.ini:
-            kind = "linelist" if option.repeatable else "args" if option.names else "string"
+            kind = (
+                "bool" if option.switch else "linelist" if option.repeatable else "args" if option.names else "string"
+            )
             parser.addini(option.name, f"{option.flag}: {option.help}", type=kind, default=None)  # type: ignore[arg-type]
     parser.addini("mad_junit", "Write mad.* properties into JUnit reports.", type="bool", default=True)
 
@@ -293,12 +305,12 @@ def value(config: pytest.Config, name: str) -> Any:
     """
     option = next(o for o in OPTIONS if o.name == name)
     given = config.getoption(name)
+    if option.switch:
+        return given or (option.ini and config.getini(name))
     where = option.flag
     if given is None and option.ini:
         given = _from_ini(config, option)
         where = f"ini option {name}"
-    if option.switch:
-        return given
     if given is None:
         return [] if option.repeatable else option.default
     texts = given if option.repeatable else [given]

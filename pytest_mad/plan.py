@@ -6,7 +6,7 @@ import difflib
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,10 @@ class Plan:
 def make_plan(config: pytest.Config) -> Plan:
     """The plan of a run; ``pytest.UsageError`` is one line that names the option and what would be right."""
     put_invocation_dir_on_path(config)
-    found, chosen = architectures(config), chosen_settings(config)
+    found, chosen, preset = architectures(config), chosen_settings(config), options.value(config, "mad_preset")
     plan = Plan(architectures=found, settings=chosen, run=run_options(config, chosen))
     for setting in plan.settings.values():
-        _usage("--mad-preset", setting.normalized, 0.0)  # is there room between guessing and the oracle?
+        _usage(f"--mad-preset={preset}", setting.normalized, 0.0)  # is there room between guessing and the oracle?
     if plan.run.baseline:
         _usage(f"--mad-baseline={plan.run.baseline.source}", check_baseline, plan, plan.run.baseline)
     update = update_path(config)
@@ -140,7 +140,7 @@ def run_options(
         data = Path(config.invocation_params.dir, data)
         if not data.is_dir():
             raise pytest.UsageError(f"--mad-data={data}: there is no such folder")
-    device = options.value(config, "mad_device")
+    store, device = store_path(config), options.value(config, "mad_device")
     if device == "cuda":
         _require_cuda()
     return RunOptions(
@@ -154,7 +154,8 @@ def run_options(
         tolerant=options.value(config, "mad_inconclusive") == "pass",
         remedy=remedy(config),
         data_dir=data,
-        contracts=contract_options(config, chosen or {}, contracts),
+        store=store,
+        contracts=replace(contract_options(config, chosen or {}, contracts), store=store),
     )
 
 
@@ -181,6 +182,19 @@ def contract_options(config: pytest.Config, chosen: dict[str, Setting], marked: 
         max_params=options.value(config, "mad_max_params"),
         max_state=options.value(config, "mad_max_state"),
     )
+
+
+def store_path(config: pytest.Config) -> Path | None:
+    """Where results are kept; None where nothing is."""
+    given = options.value(config, "mad_store")
+    if options.value(config, "mad_no_store"):
+        if given is not None and config.getoption("mad_store") is not None:
+            raise pytest.UsageError(f"--mad-store={given}: and --mad-no-store: leave one of them out")
+        return None
+    folder = config.rootpath / ".pytest_mad" if given is None else Path(config.invocation_params.dir, given)
+    if is_there(folder) and not folder.is_dir():
+        raise pytest.UsageError(f"--mad-store={folder}: is no folder")
+    return folder
 
 
 def _known_contracts(where: str, modes: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: The record of a finished setting on its call-phase report: one JSON string, which any xdist version can carry.
 RECORD = "mad_record"
+#: What went wrong with the store where the item ran, on the same report.
+TROUBLE = "mad_trouble"
 
 
 class Session:
@@ -37,7 +40,11 @@ class Session:
         self.prefixes: list[str] = []
         self.records: list[dict[str, Any]] = []
         self.contracts: list[dict[str, Any]] = []
+        #: node ids of the suite's settings: those that will be trained, and of them those that have finished
+        self._settings: set[str] = set()
+        self._finished: set[str] = set()
         self._recorded: list[str] = []
+        self._troubles: list[str] = []
         self._cut_short = False
         #: where the first failing item of an architecture stands
         self._failed: dict[str, tuple[str, int | None, str]] = {}
@@ -74,7 +81,7 @@ class Session:
         for argument in self.config.args:
             if argument.startswith("mad::") or (argument == "mad" and not Path(argument).exists()):
                 raise pytest.UsageError(f"{argument} is the MAD suite, which needs --mad-arch=module:factory")
-        given = [o for o in options.OPTIONS if o.ini and self.config.getoption(o.name) is not None]
+        given = [o for o in options.OPTIONS if o.ini and self.config.getoption(o.name) not in (None, False)]
         if given:
             from .plan import chosen_settings, run_options
 
@@ -112,6 +119,16 @@ class Session:
 
             add_items(session, self.prefixes, items)
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._expect(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Iterable[str]) -> None:
+        self._expect(ids)  # the controller collects nothing itself, and every worker the same
+
+    def _expect(self, ids: Iterable[str]) -> None:
+        self._settings = {one for one in ids if one.startswith("mad::") and "::contract[" not in one}
+
     def _plan(self) -> Plan:
         from .suite import PLAN
 
@@ -148,9 +165,18 @@ class Session:
 
         record = result.to_json()
         setattr(report, RECORD, json.dumps(record))
+        setattr(report, TROUBLE, self._store_trouble())
         if self.config.getini("mad_junit"):
             item.user_properties += properties(record)
             report.user_properties = list(item.user_properties)
+
+    def _store_trouble(self) -> str | None:
+        """What went wrong with the store in this process."""
+        from .plan import store_path
+        from .store import open_store
+
+        folder = store_path(self.config)
+        return open_store(folder).trouble if folder else None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a finished item and say so in a line; runs in the controller, or the only process."""
@@ -159,9 +185,12 @@ class Session:
             return
         import json
 
-        from .report.progress import finished_line
+        from .report.progress import count_text, finished_line
 
         record = json.loads(text)
+        trouble = getattr(report, TROUBLE, None)
+        if trouble and trouble not in self._troubles:
+            self._troubles.append(trouble)
         known = self.contracts if "contract" in record else self.records
         if record not in known:  # several tests may look at one result
             known.append(record)
@@ -170,7 +199,9 @@ class Session:
         terminal = self._terminal(report.nodeid)
         if terminal is not None:
             before = "\n" if terminal._tw.width_of_current_line else ""  # behind another test's dot
-            terminal.write(f"{before}{finished_line(record)}\n", flush=True)
+            self._finished |= {report.nodeid} & self._settings
+            place = count_text(len(self._finished), len(self._settings))
+            terminal.write(f"{before}{finished_line(record, place)}\n", flush=True)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -209,6 +240,8 @@ class Session:
             terminal.write_line(line.text, bold=line.bold, **markup)
         for text in self._recorded:
             terminal.write_line(text)
+        for text in self._troubles:
+            terminal.write_line(text, yellow=True)
 
     def print_annotations(self, terminal: Any) -> None:
         """The lines from which GitHub Actions makes annotations."""

@@ -16,10 +16,10 @@ import pytest
 
 from .architecture import Architecture
 from .executors.contracts import ContractResult, run_contract
-from .executors.inline import choose_device, run_and_judge
+from .executors.inline import RunOptions, choose_device, run_and_judge
 from .grid import Setting
 from .plan import Plan, matches
-from .report.progress import live_progress
+from .report.progress import Course, Work, live_progress
 from .result import Result
 from .sharding import order
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ROOT = "mad"
 RESULT = pytest.StashKey["Result | ContractResult"]()
+#: Settings that have trained in this process, for the time left.
+COURSES = pytest.StashKey[list[Course]]()
 #: Rough seconds of one contract, beside the settings' costs: short work fills the gaps between long work.
 CONTRACT_COST = 0.5
 
@@ -117,9 +119,27 @@ class MadItem(JudgedItem):
         self.setting = setting
 
     def runtest(self) -> None:
-        with live_progress(self.config, self.nodeid) as progress:
-            outcome = run_and_judge(self.architecture, self.setting, self.config.stash[PLAN].run, progress)
+        items = [item for item in self.session.items if isinstance(item, MadItem)]
+        run, courses = self.config.stash[PLAN].run, self.config.stash.setdefault(COURSES, [])
+        works = [work(item.architecture, item.setting, run) for item in items]
+        with live_progress(self.config, works, items.index(self) + 1, courses) as progress:
+            outcome = run_and_judge(self.architecture, self.setting, run, progress)
         self.conclude(*outcome)
+
+
+def work(architecture: Architecture, setting: Setting, run: RunOptions) -> Work:
+    """What the time of a setting depends on: how many trials it may take, and whether it may take fewer steps."""
+    gate, recipe = setting.gate, setting.recipe
+    seeds = run.seeds or (gate.baseline_seeds if run.record else gate.seeds if run.baseline else 1)
+    most_trials = seeds * len(recipe.points)
+    may_race = most_trials > 1 and not run.record and (recipe.race or run.baseline is not None)
+    return Work(
+        architecture=architecture.name,
+        name=setting.id.removesuffix("[baseline]"),
+        cost=setting.cost,
+        most_trials=most_trials,
+        may_end_early=may_race or recipe.solved_at <= 1 or recipe.hopeless_after < 1,
+    )
 
 
 class MadContract(JudgedItem):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pytest_mad.architecture import Architecture
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pytest_mad.contracts.base import Subject
+
+    from .stored import StoredContract
 
 BATCHES = 4
 BATCH = 32
@@ -46,6 +49,8 @@ class ContractOptions:
     modes: tuple[tuple[str, Mode], ...] = ()
     max_params: int | None = None
     max_state: int | None = None
+    #: where verdicts are kept, and found again
+    store: Path | None = None
 
     def mode(self, name: str) -> Mode:
         """The mode of a contract."""
@@ -75,6 +80,8 @@ class ContractResult:
     verdict: str
     detail: str = ""
     seconds: float = 0.0
+    #: whether the verdict came from the store
+    stored: bool = False
 
     @property
     def passed(self) -> bool:
@@ -104,7 +111,9 @@ class Checked(NamedTuple):
     traceback: str
     seconds: float
     #: there was no model to check
-    is_unbuilt: bool
+    is_unbuilt: bool = False
+    #: found instead of asked
+    stored: bool = False
 
 
 def run_contract(
@@ -113,16 +122,16 @@ def run_contract(
     """Check a contract, once per process, and judge it; with the traceback where the user's code raised."""
     mode = options.mode(name)
     if mode.name == "off":
-        return _result(architecture, name, Verdict("skipped", f"switched off: {mode.reason}"), 0.0), ""
+        return _result(architecture, name, Verdict("skipped", f"switched off: {mode.reason}")), ""
     where = (options.largest if name == BUDGET else options.setting) or setting
-    checked = check(architecture, where, name, options.max_params, options.max_state, device)
+    checked = check(architecture, where, name, options.max_params, options.max_state, device, options.store)
     verdict = checked.verdict
     if verdict.outcome == "fail" and mode.name == "warn":
         verdict = Verdict("pass", f"warning: {verdict.detail}")
     if checked.is_unbuilt and name != FIRST and options.mode(FIRST).name != "off":
         verdict = Verdict("skipped", f"there is no model to check: see contract {FIRST}")
-        return _result(architecture, name, verdict, checked.seconds), ""
-    return _result(architecture, name, verdict, checked.seconds), checked.traceback
+        return _result(architecture, name, verdict, checked), ""
+    return _result(architecture, name, verdict, checked), checked.traceback
 
 
 def first_broken(
@@ -145,8 +154,48 @@ def check(
     max_params: int | None,
     max_state: int | None,
     device: torch.device,
+    store: Path | None,
 ) -> Checked:
-    """Ask one contract. Kept, because every training item of the process asks again."""
+    """Ask one contract, or the store. Kept, because every training item of the process asks again."""
+    started = time.monotonic()
+    place = _place(architecture, setting, max_params, max_state, device, store)
+    found = place.find(name) if place else None
+    if found:
+        return Checked(found, "", round(time.monotonic() - started, 3), stored=True)
+    checked = ask(architecture, setting, name, max_params, max_state, device)
+    if place:
+        place.keep(name, checked.verdict)
+    return checked
+
+
+@functools.lru_cache(maxsize=32)
+def _place(
+    architecture: Architecture,
+    setting: Setting,
+    max_params: int | None,
+    max_state: int | None,
+    device: torch.device,
+    store: Path | None,
+) -> StoredContract | None:
+    """Where an architecture's verdicts are kept, found once for all contracts."""
+    if store is None:
+        return None
+    from pytest_mad.store import open_store
+
+    from .stored import stored_contracts
+
+    return stored_contracts(open_store(store), architecture, setting, (max_params, max_state), device)
+
+
+def ask(
+    architecture: Architecture,
+    setting: Setting,
+    name: str,
+    max_params: int | None,
+    max_state: int | None,
+    device: torch.device,
+) -> Checked:
+    """Ask one contract."""
     from pytest_mad.adapters import ModelError, NoBottleneckError
     from pytest_mad.contracts.base import ContractError, NotApplicableError, contracts
     from pytest_mad.determinism import one_thread, seeded
@@ -211,7 +260,12 @@ def subject(
     )
 
 
-def _result(architecture: Architecture, name: str, verdict: Verdict, seconds: float) -> ContractResult:
+def _result(architecture: Architecture, name: str, verdict: Verdict, checked: Checked | None = None) -> ContractResult:
     return ContractResult(
-        architecture=architecture.name, contract=name, verdict=verdict.outcome, detail=verdict.detail, seconds=seconds
+        architecture=architecture.name,
+        contract=name,
+        verdict=verdict.outcome,
+        detail=verdict.detail,
+        seconds=checked.seconds if checked else 0.0,
+        stored=checked.stored if checked else False,
     )

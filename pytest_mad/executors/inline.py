@@ -26,6 +26,7 @@ from pytest_mad.gate.baseline import (
 from pytest_mad.grid import Setting
 from pytest_mad.packages import version
 from pytest_mad.result import Result
+from pytest_mad.store import open_store
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +47,8 @@ class RunOptions:
     #: seconds per setting
     timeout: float | None = None
     data_dir: Path | None = None
+    #: where trials are kept, and found again
+    store: Path | None = None
     contracts: ContractOptions = field(default_factory=ContractOptions)
     #: compare with these scores instead of thresholds
     baseline: Baseline | None = None
@@ -116,6 +119,7 @@ def run_setting(
         parameters=shown.parameters,
         state_size=shown.state_size,
         seconds=round(time.monotonic() - started, 3),
+        stored=all(sweep.stored for sweep in sweeps),
         device=device.type,
     )
 
@@ -227,6 +231,7 @@ def run_sweeps(
                 data_dir=options.data_dir,
                 progress=progress,
                 deadline=deadline,
+                store=open_store(options.store) if options.store else None,
             )
         except OutOfTimeError:
             if not sweeps or asked.record:  # half a recording is none

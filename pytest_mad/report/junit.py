@@ -26,6 +26,7 @@ def properties(record: dict[str, Any]) -> list[tuple[str, str | float | int]]:
         "mad.weight_decay": best.get("weight_decay"),
         "mad.seed": best.get("seed"),
         "mad.seconds": round(record["seconds"], 1),
+        "mad.stored": "true" if record["stored"] else None,
         "mad.device": record["device"],
         "mad.note": record["note"] or None,
     }

@@ -4,28 +4,165 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from pytest_mad.result import round_down
 
+#: A name cut shorter than this no longer tells which setting is meant.
+_SHORTEST_NAME = 12
+
+
+class Work(NamedTuple):
+    """A setting to train, as far as progress depends on it."""
+
+    architecture: str
+    #: what the live line calls the setting
+    name: str
+    #: proportional to the time of a trial
+    cost: float
+    #: of all recipe points and seeds
+    most_trials: int
+    may_end_early: bool
+
+
+@dataclass
+class Course:
+    """How fast a setting trains, by the times of its evaluations."""
+
+    work: Work
+    #: the trial that runs, counted from 1; its last evaluation, its steps in all, and the time of that evaluation
+    trial: int = 0
+    step: int = 0
+    total: int = 0
+    at: float = 0.0
+    #: steps from one evaluation of a trial to the next, and what they took: what is around a trial is not its speed
+    steps: int = 0
+    seconds: float = 0.0
+
+    def evaluated(self, step: int, total: int, now: float) -> None:
+        """Take note of an evaluation; where steps begin again, so does another trial."""
+        if self.trial and step > self.step:
+            self.steps += step - self.step
+            self.seconds += now - self.at
+        else:
+            self.trial += 1
+        self.step, self.total, self.at = step, total, now
+
+    def whole(self) -> float:
+        """Seconds of the setting if none of its trials ends early; 0 while nothing is known."""
+        return self._seconds(self.total * self.work.most_trials)
+
+    def left(self) -> float:
+        """The same, of what is left."""
+        later = max(0, self.work.most_trials - self.trial)
+        return self._seconds(self.total - self.step + self.total * later)
+
+    def _seconds(self, steps: int) -> float:
+        return self.seconds / self.steps * steps if self.steps else 0.0
+
+
+def time_left(courses: Sequence[Course], later: Sequence[Work]) -> str:
+    """The time that training takes at most from now on, or nothing where that is not known.
+
+    ``courses`` are the settings that trained so far, the last of which trains now; ``later`` those that have not begun.
+    They are known by their costs, beside those of the same architecture's settings that trained. What the speed of
+    another architecture is, nothing tells before it trains: until then only the time for this one is given.
+    """
+    now, architecture = courses[-1], courses[-1].work.architecture
+    rates = {work.architecture: _seconds_per_cost(courses, work.architecture) for work in (now.work, *later)}
+    scope = "left" if all(rates.values()) else f"for {architecture}"
+    later = [work for work in later if scope == "left" or work.architecture == architecture]
+    if not rates[architecture]:
+        return ""
+    seconds = now.left() if now.steps else now.work.cost * rates[architecture]
+    seconds += sum(work.cost * rates[work.architecture] for work in later)
+    bound = "at most " if any(work.may_end_early for work in (now.work, *later)) else ""
+    return f"{bound}{duration(seconds)} {scope}" if seconds else ""
+
+
+def _seconds_per_cost(courses: Iterable[Course], architecture: str) -> float:
+    """What a unit of cost takes; 0 while nothing is known."""
+    own = [course for course in courses if course.work.architecture == architecture and course.steps]
+    cost = sum(course.work.cost for course in own)
+    return sum(course.whole() for course in own) / cost if cost else 0.0
+
+
+def duration(seconds: float) -> str:
+    """``0:42``, ``12:10`` or ``1:05:09``, rounded up: who is told a bound must not wait longer."""
+    minutes, rest = divmod(-int(-seconds // 1), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def count_text(number: int, total: int) -> str:
+    """``[ 3/16]``, as wide for every number up to the total; nothing where there is nothing to count."""
+    return f"[{number:{len(str(total))}}/{total}]" if total > 1 else ""
+
+
+def live_text(*, place: str, name: str, step: int, total: int, accuracy: float, left: str, width: int) -> str:
+    """The longest text that fits: shorter words first, then a shorter name, then less.
+
+    ``place`` is the setting's number. What is empty is left out.
+    """
+    steps, score = f"{step:{len(str(total))}}/{total}", f"accuracy {accuracy:.3f}"
+    room = width - len("  ".join(filter(None, (f"{place} ", steps, score, left))))
+    whole, short = (f"{place} {one}".strip() for one in (name, _shortened(name, room)))
+    forms = (
+        (whole, f"step {steps}", f"validation {score}", left),
+        (whole, f"step {steps}", score, left),
+        (whole, steps, score, left),
+        (short, steps, score, left),
+        (steps, score, left),
+        (steps, score),
+        (steps,),
+    )
+    texts = ("  ".join(filter(None, form)).strip() for form in forms)
+    return next((text for text in texts if len(text) <= width), "")
+
+
+def _shortened(name: str, room: int) -> str:
+    """Both ends of a name, the task and what is varied, if enough of them can be seen."""
+    if len(name) <= room:
+        return name
+    head, tail = (room - 2) // 2, (room - 1) // 2
+    return f"{name[:head]}..{name[-tail:]}" if room >= _SHORTEST_NAME else ""
+
 
 @contextlib.contextmanager
-def live_progress(config: Any, label: str) -> Iterator[Callable[[int, int, float], None] | None]:
+def live_progress(
+    config: Any, works: Sequence[Work], number: int, courses: list[Course]
+) -> Iterator[Callable[[int, int, float], None] | None]:
     """A function that rewrites one line of the terminal; None where there is no terminal to rewrite.
 
-    ``config`` is pytest's. An xdist worker has no terminal reporter, and the line of a log file cannot be rewritten.
+    ``config`` is pytest's, ``works`` all settings of the run, of which the one with this number, from 1 on, trains.
+    ``courses`` are those that trained before, to which this one is added. An xdist worker has no terminal reporter,
+    and the line of a log file cannot be rewritten.
     """
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None or not reporter.isatty or reporter.verbosity < 0:
         yield None
         return
-    column = reporter._tw.width_of_current_line
-    prefix = "" if column else f"{label}  "
+    course, column = Course(works[number - 1]), reporter._tw.width_of_current_line
+    courses.append(course)
+    is_alone = len({work.architecture for work in works}) == 1
+    name = course.work.name if is_alone else f"{course.work.architecture}::{course.work.name}"
+    is_named = reporter.verbosity > 0  # pytest wrote the whole node id, and will count the tests
 
     def show(step: int, total: int, accuracy: float) -> None:
-        text = f"{prefix}step {step}/{total}  validation accuracy {accuracy:.3f}"
-        _show_behind_cursor(config, text[: max(0, reporter._tw.fullwidth - column - 1)])
+        course.evaluated(step, total, time.monotonic())
+        text = live_text(
+            place="" if is_named else count_text(number, len(works)),
+            name="" if is_named else name,
+            step=step,
+            total=total,
+            accuracy=accuracy,
+            left=time_left(courses, works[number:]),
+            width=reporter._tw.fullwidth - column - 1,
+        )
+        _show_behind_cursor(config, text)
 
     try:
         yield show
@@ -44,13 +181,17 @@ def _show_behind_cursor(config: Any, text: str) -> None:
         sys.stdout.flush()
 
 
-def finished_line(record: dict[str, Any]) -> str:
-    """One line about a finished setting or contract."""
+def finished_line(record: dict[str, Any], place: str = "") -> str:
+    """One line about a finished setting, with its place among all, or about a contract."""
     if "contract" in record:
         item = f"mad::{record['architecture']}::contract[{record['contract']}]"
         warning = "  warning" if record["verdict"] == "pass" and record["detail"] else ""
-        return f"{item}  {record['verdict'].upper()}{warning}  {record['seconds']:.1f} s"
+        return f"{item}  {record['verdict'].upper()}{warning}  {_took(record)}"
     score = "" if record["normalized"] is None else f"  {round_down(record['normalized']):.3f}"
     steps = "".join(f"  {t['stopped']} at step {t['steps']}" for t in record["trials"][-1:])
-    item = f"mad::{record['architecture']}::{record['setting']}"
-    return f"{item}  {record['verdict'].upper()}{score}{steps}  {record['seconds']:.1f} s"
+    item = f"{place} mad::{record['architecture']}::{record['setting']}".lstrip()
+    return f"{item}  {record['verdict'].upper()}{score}{steps}  {_took(record)}"
+
+
+def _took(record: dict[str, Any]) -> str:
+    return "stored" if record["stored"] else f"{record['seconds']:.1f} s"

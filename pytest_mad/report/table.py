@@ -75,6 +75,8 @@ def _settings(records: list[dict[str, Any]], cut_short: bool) -> Iterator[Line]:
         yield Line(_row(row, widths), _colour(record))
         if record["verdict"] != "pass" or record["note"]:
             yield Line(f"    {record['detail']}", _colour(record))
+    if any(record["stored"] for record in records):
+        yield Line("  stored: measured by an earlier run of this architecture; --mad-no-store measures again")
     if any(record["accuracy"] is not None for record in records):
         yield Line(f"  {_mad_score(records, cut_short)}", bold=True)
 
@@ -90,7 +92,7 @@ def _cells(record: dict[str, Any]) -> tuple[str, ...]:
         accuracy_text(record["accuracy"]),
         accuracy_text(record["trivial"]),
         str(steps or "-"),
-        f"{record['seconds']:.1f}",
+        "stored" if record["stored"] else f"{record['seconds']:.1f}",
     )
     return tuple(cell.replace(NOTHING, "-") for cell in cells)  # any terminal can show that
 

@@ -16,9 +16,11 @@ from pytest_mad.architecture import Architecture
 from pytest_mad.contracts.causality import NotFiniteError, find_leak, jittered
 from pytest_mad.determinism import one_thread, seeded
 from pytest_mad.grid import Setting
+from pytest_mad.store import Store
 
 from .data import load_data
 from .metrics import Accuracies
+from .stored import stored_trial
 from .trial import OutOfTimeError, Progress, Trial, TrialError, train_trial
 
 #: Floats of state that no model has.
@@ -35,6 +37,8 @@ class Sweep:
 
     trials: tuple[Trial, ...]
     best: Trial
+    #: whether all trials came from the store
+    stored: bool = False
     seed: int
     parameters: int
     state_size: int | None
@@ -54,8 +58,9 @@ def run_sweep(
     data_dir: Path | None = None,
     progress: Progress | None = None,
     deadline: float = math.inf,
+    store: Store | None = None,
 ) -> Sweep:
-    """Train the recipe's points in their order and keep the best.
+    """Train the recipe's points in their order, or find them in the store, and keep the best.
 
     Raises what :func:`~pytest_mad.adapters.build_model` raises, :class:`NotCausalError`, and
     :class:`~pytest_mad.training.trial.TrialError` when no point gave a score.
@@ -71,18 +76,33 @@ def run_sweep(
         size = parameter_count(first), state_size(first)
     data = load_data(setting, seed, data_dir)
     trials: list[Trial] = []
+    trained = 0
     failures: list[TrialError] = []
     best: tuple[Trial, nn.Module] | None = None
     for point in setting.recipe.points:
+        place = stored_trial(store, architecture, setting, point, seed, data, data_dir, device)
+        found = place.find() if place else None
         try:
-            trial, model = train_trial(
-                build, setting, point, seed, data, device=device, progress=progress, deadline=deadline
+            trial, model = found or train_trial(
+                build,
+                setting,
+                point,
+                seed,
+                data,
+                device=device,
+                progress=progress,
+                deadline=deadline,
+                checkpoints=place,
             )
         except OutOfTimeError:
             raise
         except TrialError as error:
             failures.append(error)
             continue
+        if not found:
+            trained += 1
+            if place:
+                place.keep(trial, model)
         trials.append(trial)
         if best is None or selection_score(setting, trial) > selection_score(setting, best[0]):
             best = trial, model
@@ -95,6 +115,7 @@ def run_sweep(
     return Sweep(
         trials=tuple(trials),
         best=best[0],
+        stored=trained == 0 and not failures,
         seed=seed,
         parameters=size[0],
         state_size=size[1],

@@ -6,8 +6,8 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ Stopped = Literal["solved", "hopeless", "budget"]
 #: ``report(step, total_steps, validation_accuracy)``, called after each evaluation.
 Progress = Callable[[int, int, float], None]
 _EVALUATION_BATCH = 128
+_LOWEST_LR = 1e-6
 
 
 class TrialError(RuntimeError):
@@ -62,6 +63,27 @@ class OutOfTimeError(TrialError):
     """A trial that would have gone on."""
 
 
+@dataclass(kw_only=True)
+class Training:
+    """A trial under way. With the states of the random generators this is all that its next step depends on."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    #: (step, validation accuracy)
+    curve: list[tuple[int, float]] = field(default_factory=list)
+
+
+class Checkpoints(Protocol):
+    """Where a trial is kept while it is under way."""
+
+    def resume(self, training: Training) -> None:
+        """Bring a training that has not begun to where an earlier one stopped, if there is any."""
+
+    def save(self, training: Training) -> None:
+        """Keep this, in place of what was kept before."""
+
+
 def train_trial(
     build: Callable[[], nn.Module],
     setting: Setting,
@@ -72,53 +94,67 @@ def train_trial(
     device: torch.device,
     progress: Progress | None = None,
     deadline: float = math.inf,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Trial, nn.Module]:
     """Train one model, which ``build`` puts on the device, and return what was found and the model in evaluation mode.
 
-    A pure function of its arguments, ``progress`` apart. Raises :class:`TrialError` when the loss is NaN or infinite
-    and when ``time.monotonic()`` passes ``deadline``.
+    A pure function of its arguments, ``progress`` and ``checkpoints`` apart: from a checkpoint it goes on as if it had
+    never stopped. Raises :class:`TrialError` when the loss is NaN or infinite and when ``time.monotonic()`` passes
+    ``deadline``.
     """
     started = time.monotonic()
     recipe = setting.recipe
     total = recipe.total_steps(setting.params.num_train_examples)
-    identity = (setting.task, setting.params.to_json(), point.lr, point.weight_decay, seed)
-    with one_thread(device), seeded("init", *identity):
-        model = build()
-    with one_thread(device), seeded("train", *identity):
-        curve: list[tuple[int, float]] = []
-        stopped: Stopped = "budget"
-        optimizer = make_optimizer(model, recipe, point)
-        schedule = make_schedule(optimizer, recipe, total)
+    model = initial_model(build, setting, point, seed, device)
+    with one_thread(device), seeded("train", *identity(setting, point, seed)):
+        training = Training(model=model, optimizer=make_optimizer(model, recipe, point))
+        if checkpoints:
+            checkpoints.resume(training)
         train, validation = to_device(data.train, device), to_device(data.validation, device)
-        batches = shuffled_batches(train, recipe.batch_size, seed)
+        batches = shuffled_batches(train, recipe.batch_size, seed, training.step)
         model.train()
-        for step in range(1, total + 1):
-            loss = training_step(model, optimizer, *next(batches), autocast(device, recipe))
-            schedule.step()
+        stopped: Stopped | None = None
+        while stopped is None:
+            training.step = step = training.step + 1
+            set_lr(training.optimizer, scheduled_lr(recipe, point, step, total))
+            loss = training_step(model, training.optimizer, *next(batches), autocast(device, recipe))
             if step % recipe.evaluate_every and step < total:
                 continue
             check_finite(model, float(loss), f"at step {step} (lr {point.lr:g})")
             found = evaluate(model, validation, recipe)
-            curve.append((step, found.accuracy))
+            training.curve.append((step, found.accuracy))
             if progress:
                 progress(step, total, found.accuracy)
-            if time.monotonic() > deadline:
+            stopped = ending(setting, training.curve, total)
+            if stopped is None and checkpoints:
+                checkpoints.save(training)
+            if stopped is None and time.monotonic() > deadline:
                 raise OutOfTimeError(f"out of time at step {step} of {total}")
-            stopped = ending(setting, curve, total)
-            if stopped != "budget":
-                break
         test = evaluate(model, to_device(data.test, device), recipe)
     trial = Trial(
         point=point,
         seed=seed,
-        steps=step,
+        steps=training.step,
         stopped=stopped,
-        curve=tuple(curve),
+        curve=tuple(training.curve),
         validation=found,
         test=test,
         seconds=time.monotonic() - started,
     )
     return trial, model.eval()
+
+
+def identity(setting: Setting, point: Point, seed: int) -> tuple[object, ...]:
+    """What the random numbers of a trial are derived from."""
+    return setting.task, setting.params.to_json(), point.lr, point.weight_decay, seed
+
+
+def initial_model(
+    build: Callable[[], nn.Module], setting: Setting, point: Point, seed: int, device: torch.device
+) -> nn.Module:
+    """The model that a trial begins with."""
+    with one_thread(device), seeded("init", *identity(setting, point, seed)):
+        return build()
 
 
 def training_step(
@@ -131,11 +167,18 @@ def training_step(
     """One optimizer step on the mean cross entropy over scored positions; returns the loss without waiting for it."""
     optimizer.zero_grad(set_to_none=True)
     with precision:
-        logits_BTV = model(inputs_BT)
-        loss = F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), ignore_index=IGNORE)
+        loss = loss_of(model, inputs_BT, targets_BT)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
+
+
+def loss_of(model: nn.Module, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    """Mean cross entropy over the positions that are scored, in float32 or finer."""
+    logits_BTV = model(inputs_BT)
+    if logits_BTV.dtype != torch.float64:
+        logits_BTV = logits_BTV.float()
+    return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE)
 
 
 def check_finite(model: nn.Module, loss: float, when: str) -> None:
@@ -146,8 +189,8 @@ def check_finite(model: nn.Module, loss: float, when: str) -> None:
         raise TrialError(f"the weights are not finite {when}")
 
 
-def ending(setting: Setting, curve: list[tuple[int, float]], total: int) -> Stopped:
-    """Whether the trial ends here, and why: ``budget`` means not yet."""
+def ending(setting: Setting, curve: list[tuple[int, float]], total: int) -> Stopped | None:
+    """Why the trial ends here; None where it goes on."""
     recipe = setting.recipe
     step, accuracy = curve[-1]
     if setting.normalized(accuracy) >= recipe.solved_at:
@@ -155,7 +198,7 @@ def ending(setting: Setting, curve: list[tuple[int, float]], total: int) -> Stop
     best = max(setting.normalized(a) for _, a in curve)
     if step >= recipe.hopeless_after * total and step < total and best <= recipe.hopeless_below:
         return "hopeless"
-    return "budget"
+    return "budget" if step >= total else None
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, point: Point) -> torch.optim.Optimizer:
@@ -167,11 +210,16 @@ def make_optimizer(model: nn.Module, recipe: Recipe, point: Point) -> torch.opti
     )
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, total: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Constant, as MAD-Lab really trains, or the cosine to 1e-6 that its paper states."""
+def scheduled_lr(recipe: Recipe, point: Point, step: int, total: int) -> float:
+    """Constant, as MAD-Lab really trains, or the cosine to 1e-6 that its paper states; ``step`` counts from 1."""
     if recipe.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=total, eta_min=1e-6)
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+        return _LOWEST_LR + (point.lr - _LOWEST_LR) * (1 + math.cos(math.pi * (step - 1) / total)) / 2
+    return point.lr
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
 
 
 def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -180,13 +228,20 @@ def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
     return inputs, targets
 
 
-def shuffled_batches(train: tuple[Tensor, Tensor], size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Epochs without end, each in a new order; the last batch of an epoch may be smaller."""
+def shuffled_batches(
+    train: tuple[Tensor, Tensor], size: int, seed: int, start: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Epochs without end, each in a new order, from batch ``start`` on; the last batch of an epoch may be smaller."""
     inputs, targets = train
     order = np.random.default_rng(derive_seed("order", len(inputs), size, seed))
+    epochs, first = divmod(start, math.ceil(len(inputs) / size))
+    for _ in range(epochs):
+        order.permutation(len(inputs))
     while True:
-        for rows in torch.split(torch.from_numpy(order.permutation(len(inputs))).to(inputs.device), size):
+        batches = torch.split(torch.from_numpy(order.permutation(len(inputs))).to(inputs.device), size)
+        for rows in batches[first:]:
             yield inputs[rows], targets[rows]
+        first = 0
 
 
 def autocast(device: torch.device, recipe: Recipe) -> contextlib.AbstractContextManager[Any]:

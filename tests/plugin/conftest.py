@@ -45,6 +45,8 @@ class Project:
     def __init__(self, pytester):
         self.pytester = pytester
         self.path = pytester.path
+        #: whether a run keeps results for the next one
+        self.has_store = False
 
     def write(self, **files):
         """Python files by their names without ``.py``."""
@@ -56,12 +58,15 @@ class Project:
 
     def bare(self, *args, **kwargs):
         """Run in this process with these arguments only."""
-        return self.pytester.runpytest_inprocess(*BARE, *args, **kwargs)
+        return self.pytester.runpytest_inprocess(*BARE, *self._store(), *args, **kwargs)
+
+    def _store(self):
+        return () if self.has_store else ("--mad-no-store",)
 
     @contextlib.contextmanager
     def started(self, *args):
         """``run`` as a process of its own, the leader of its group, with its output in a pipe."""
-        command = [sys.executable, "-m", "pytest", *BARE, "--mad-preset=tiny.toml", *args]
+        command = [sys.executable, "-m", "pytest", *BARE, *self._store(), "--mad-preset=tiny.toml", *args]
         process = self.pytester.popen(
             command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True
         )

@@ -114,7 +114,7 @@ def test_a_lost_capability_regresses_under_all_seeds(project, recorded):
         found["detail"],
     ), found["detail"]
     result.stdout.re_match_lines(
-        [r"mad::models::memorization\[baseline\]  REGRESS  -?\d\.\d{3}  budget at step 20  .*"]
+        [r"\[1/3\] mad::models::memorization\[baseline\]  REGRESS  -?\d\.\d{3}  budget at step 20  .*"]
     )
     junit = (project.path / "j.xml").read_text()
     assert 'name="mad.baseline" value="0.9' in junit and 'name="mad.verdict" value="regress"' in junit

@@ -51,7 +51,9 @@ def scores(content):
 
 
 def test_the_terminal_has_a_line_per_finished_setting(project):
-    """Verdict, score, how the trial ended and how long it took, as soon as the setting is done; so for contracts."""
+    """Its number of all, verdict, score, how the trial ended and how long it took, as soon as the setting is done; and
+    one per contract, without a number: what takes long are the settings.
+    """
     result = project.models()
     result.stdout.re_match_lines(
         [
@@ -59,9 +61,9 @@ def test_the_terminal_has_a_line_per_finished_setting(project):
             r"collected 12 items",
             r"mad::models::contract\[output\]  PASS  \d+\.\d s$",
             r"mad::models::contract\[state\]  SKIPPED  0\.0 s$",
-            r"mad::models::memorization\[baseline\]  PASS  1\.000  solved at step 10  \d+\.\d s$",
-            r"mad::models::memorization\[vocab_size=24\]  PASS  1\.000  solved at step 10  ",
-            r"mad::models::in-context-recall\[baseline\]  FAIL  -0\.\d{3}  budget at step 20  ",
+            r"\[1/3\] mad::models::memorization\[baseline\]  PASS  1\.000  solved at step 10  \d+\.\d s$",
+            r"\[2/3\] mad::models::memorization\[vocab_size=24\]  PASS  1\.000  solved at step 10  ",
+            r"\[3/3\] mad::models::in-context-recall\[baseline\]  FAIL  -0\.\d{3}  budget at step 20  ",
             r"=+ FAILURES =+",
         ]
     )
@@ -105,26 +107,77 @@ def test_v_and_q_keep_pytests_own_lines(project):
     assert "MAD score" in verbose.stdout.str() and "MAD score" not in quiet.stdout.str()
 
 
+def test_only_settings_that_will_run_are_counted(project):
+    """Neither contracts nor what ``-k`` leaves out; and nothing where there is one setting."""
+    two = project.models("-k", "output or memorization").outlines
+    assert [line[:10] for line in two if "  PASS" in line] == ["mad::model", "[1/2] mad:", "[2/2] mad:"]
+    one = project.models("mad::models::in-context-recall").outlines
+    assert [line[:10] for line in one if "  FAIL" in line] == ["mad::model"]
+
+
+def test_settings_that_workers_finish_are_counted_too(project):
+    """In whatever order: how many of all have finished by then."""
+    lines = project.models("-n", "2", "-k", "not contract").outlines
+    assert [line[:6] for line in lines if "  solved at" in line or "  budget at" in line] == [
+        "[1/3] ",
+        "[2/3] ",
+        "[3/3] ",
+    ]
+
+
+TERMINAL = """
+    import pytest
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(session):
+        session.config.pluginmanager.getplugin("terminalreporter").isatty = True
+"""
+LIVE = "\x1b7\x1b\\[K(.*?)\x1b8"
+
+
 @pytest.mark.parametrize("arguments", [[], ["-v"], ["-s"]])
 def test_a_terminal_shows_the_progress_of_training(project, arguments):
-    """Step and accuracy behind the cursor, rewritten in place: without them the output is that of any other run."""
-    plain = project.models(*arguments)
-    project.pytester.makeconftest(
-        """
-        import pytest
-
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_runtestloop(session):
-            session.config.pluginmanager.getplugin("terminalreporter").isatty = True
-        """
-    )
-    live = project.models(*arguments)
-    shown = re.findall("\x1b7\x1b\\[K(.*?)\x1b8", live.stdout.str())
-    steps = [re.search(r"step \d+/20  validation accuracy [01]\.\d{3}$", text) for text in shown if text]
-    assert [step[0][:9] for step in steps] == ["step 10/2"] * 3 + ["step 20/2"]
-    assert shown[-1] == "" and ("mad::models" in shown[0]) == (arguments != ["-v"])
-    bare = re.sub("\x1b7\x1b\\[K(.*?)\x1b8", "", live.stdout.str())
+    """Behind the cursor, rewritten in place: without it the output is that of any other run. With ``-v`` pytest itself
+    has written which test it is, and of how many.
+    """
+    plain = project.models(*arguments, "--mad-no-store")
+    project.pytester.makeconftest(TERMINAL)
+    live = project.models(*arguments, "--mad-no-store")
+    shown = re.findall(LIVE, live.stdout.str())
+    texts = [re.sub(r"\d\.\d{3}", "A", text) for text in shown if text]
+    if "-v" in arguments:  # behind a long node id there is little room
+        assert len(texts) == 4 and all(re.fullmatch(r"(step )?[12]0/20  .*accuracy A.*", text) for text in texts)
+    else:
+        assert texts == [
+            "[1/3] memorization  step 10/20  validation accuracy A",
+            "[2/3] memorization[vocab_size=24]  step 10/20  validation accuracy A",
+            "[3/3] in-context-recall  step 10/20  validation accuracy A",
+            "[3/3] in-context-recall  step 20/20  validation accuracy A",
+        ]
+    assert shown[-1] == ""
+    bare = re.sub(LIVE, "", live.stdout.str())
     assert without_times(bare) == without_times(plain.stdout.str())
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_the_live_line_fits_the_terminal(project, monkeypatch, columns):
+    """A line that wraps could not be rewritten. The time follows as soon as two evaluations of an architecture tell how
+    fast it is; until then, what is left for others is not known.
+    """
+    monkeypatch.setenv("COLUMNS", str(columns))
+    project.pytester.makeconftest(TERMINAL)
+    preset = (
+        (project.path / "tiny.toml").read_text().replace("evaluate_every = 10", "evaluate_every = 5\nsolved_at = 2")
+    )
+    (project.path / "slower.toml").write_text(preset)
+    names = ["models:make_model", "other=models:plain"]
+    result = project.bare("--mad-preset=slower.toml", "--mad-no-store", *(f"--mad-arch={name}" for name in names))
+    shown = [text for text in re.findall(LIVE, result.stdout.str()) if text]
+    assert len(shown) == 2 * 3 * 4 and max(map(len, shown)) < columns
+    assert all(re.search(r"\b(5|10|15|20)/20\b", text) for text in shown)
+    if columns == 200:
+        found = [re.sub(r"^.*validation accuracy \d\.\d{3} *|\d:\d\d ", "", text) for text in shown]
+        assert found == ["", *["for models"] * 10, "", "", *["left"] * 10, ""]
 
 
 def without_times(text):

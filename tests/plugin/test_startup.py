@@ -29,8 +29,10 @@ FLAGS = [
     "--mad-max-params",
     "--mad-max-state",
     "--mad-mixer",
+    "--mad-no-store",
     "--mad-preset",
     "--mad-seeds",
+    "--mad-store",
     "--mad-tasks",
     "--mad-threshold",
     "--mad-timeout",
@@ -47,8 +49,10 @@ INI = [
     "mad_margin",
     "mad_max_params",
     "mad_max_state",
+    "mad_no_store",
     "mad_preset",
     "mad_seeds",
+    "mad_store",
     "mad_tasks",
     "mad_threshold",
     "mad_timeout",
@@ -89,6 +93,7 @@ def test_an_unrelated_project_loads_nothing_heavy(pytester):
 
 def test_p_no_mad_switches_the_plugin_off(project):
     """The options are then unknown, and ordinary tests run as ever."""
+    project.has_store = True  # no option of ours
     project.write(test_ordinary="def test_ordinary(): pass")
     off = project.bare("-p", "no:mad", "--mad-arch=models:make_model")
     assert off.ret == pytest.ExitCode.USAGE_ERROR

@@ -18,7 +18,8 @@ from pytest_mad.training.trial import (
     TrialError,
     evaluate,
     make_optimizer,
-    make_schedule,
+    scheduled_lr,
+    set_lr,
     shuffled_batches,
     to_device,
     training_step,
@@ -147,7 +148,6 @@ def test_training_is_that_of_a_plain_loop(schedule):
     _, trained = train(lambda: started.append(copy.deepcopy(model := Tiny())) or model, setting=setting)
     model, stepped = copy.deepcopy(started[0]), copy.deepcopy(started[0])
     optimizer = make_optimizer(stepped, setting.recipe, POINT)
-    scheduler = make_schedule(optimizer, setting.recipe, 20)
     batches = list(itertools.islice(shuffled_batches(to_device(load_data(setting, 0).train, CPU), 8, 0), 20))
     state = [(p, torch.zeros_like(p), torch.zeros_like(p)) for p in model.parameters()]
     for step, (inputs, targets) in enumerate(batches, start=1):
@@ -162,8 +162,8 @@ def test_training_is_that_of_a_plain_loop(schedule):
                 v.add_(0.02 * (g * g - v))
                 p.mul_(1 - lr * 0.1)
                 p.sub_(lr * (m / (1 - 0.9**step)) / ((v / (1 - 0.98**step)).sqrt() + 1e-8))
+        set_lr(optimizer, scheduled_lr(setting.recipe, POINT, step, 20))
         ours = training_step(stepped, optimizer, inputs, targets, torch.enable_grad())
-        scheduler.step()
         assert float(ours) == pytest.approx(float(loss.detach()), rel=1e-4), step
     for plain, own, whole in zip(model.parameters(), stepped.parameters(), trained.parameters(), strict=True):
         torch.testing.assert_close(own, plain, rtol=1e-3, atol=1e-4)
@@ -175,13 +175,7 @@ def test_the_cosine_ends_at_a_millionth_and_the_constant_rate_stays():
     rates = {}
     for schedule in ("constant", "cosine"):
         recipe = make_setting(schedule=schedule).recipe
-        optimizer = make_optimizer(Tiny(), recipe, POINT)
-        scheduler = make_schedule(optimizer, recipe, 10)
-        rates[schedule] = [optimizer.param_groups[0]["lr"]]
-        for _ in range(10):
-            optimizer.step()
-            scheduler.step()
-            rates[schedule].append(optimizer.param_groups[0]["lr"])
+        rates[schedule] = [scheduled_lr(recipe, POINT, step, 10) for step in range(1, 12)]
     assert rates["constant"] == [POINT.lr] * 11
     assert [rates["cosine"][i] for i in (0, 5, 10)] == pytest.approx([POINT.lr, (POINT.lr + 1e-6) / 2, 1e-6])
     assert rates["cosine"] == sorted(rates["cosine"], reverse=True)

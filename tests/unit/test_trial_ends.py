@@ -44,11 +44,11 @@ def test_a_trial_uses_its_budget_up_and_is_evaluated_at_the_end():
     [
         ([0.1, 0.95], 20, "solved"),
         ([0.1, 0.95], 100, "solved"),
-        ([0.1, 0.2], 49, "budget"),
+        ([0.1, 0.2], 49, None),
         ([0.1, 0.2], 50, "hopeless"),
         ([0.1, 0.2], 100, "budget"),
-        ([0.31, 0.2], 80, "budget"),
-        ([0.94], 80, "budget"),
+        ([0.31, 0.2], 80, None),
+        ([0.94], 80, None),
     ],
 )
 def test_a_trial_is_hopeless_only_if_it_never_rose(scores, step, expected):

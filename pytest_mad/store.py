@@ -1,0 +1,190 @@
+"""The store: what earlier runs computed, in files that are found again by content.
+
+A folder of safetensors files, ``<kind>-<key>-<which>.safetensors``: the key says what was asked, the last part tells
+architectures apart that were asked the same. Each file holds tensors, and one JSON object in its header. Nothing in a
+file is ever run. Any number of processes may write; each file is replaced whole. All of it is safe to delete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import first_line
+from .files import FileError, parse_json, read_json, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCHEMA = 1
+#: The file that says how a store is written.
+MARK = "store.json"
+#: Kept per key: more are architectures of long ago.
+MOST = 16
+_HEADER = "mad"
+
+
+class DamagedError(ValueError):
+    """A file that is not what this package writes; the message is one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """One file: what its header says, and its tensors when they are asked for."""
+
+    path: Path
+    header: dict[str, Any]
+
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """Those whose names begin so, without that beginning. Raises :class:`DamagedError`."""
+        from safetensors import safe_open
+
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (no dict)
+                return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+        except Exception as error:  # deleted meanwhile, or cut off: safetensors has a type of its own for the latter
+            raise DamagedError(first_line(error)) from None
+
+
+class Store:
+    """Results in a folder. What goes wrong with it is noted, once, and the run goes on without it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        #: one line about what went wrong first
+        self.trouble: str | None = None
+        self._is_off = False
+        self._check()
+
+    def find(self, kind: str, key: str, which: str = "*") -> Iterator[Stored]:
+        """What is stored under a key, last written or used first."""
+        if self._is_off:
+            return
+        for path in self._files(kind, key, which):
+            header = self._header(path)
+            if header is not None:
+                yield Stored(path=path, header=header)
+
+    def _header(self, path: Path) -> dict[str, Any] | None:
+        try:
+            return _read_header(path)
+        except DamagedError as error:
+            self.note(f"{path.name} is damaged ({error}) and not used; delete it")
+            return None
+
+    def write(self, kind: str, key: str, which: str, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Keep this, in place of what has the same name."""
+        if self._is_off:
+            return
+        from safetensors.torch import save
+
+        try:
+            self._begin()
+            content = save(tensors, {_HEADER: json.dumps(header, allow_nan=False)})
+            _replace(self._path(kind, key, which), content)
+            for old in self._files(kind, key)[MOST:]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            self._give_up(f"cannot be written: {error.strerror}")
+        except Exception as error:  # a kind of number that the format does not have
+            self.note(f"cannot hold this: {first_line(error)}")
+
+    def used(self, stored: Stored) -> None:
+        """What is used is not what is deleted first."""
+        with contextlib.suppress(OSError):
+            os.utime(stored.path)
+
+    def remove(self, kind: str, key: str, which: str) -> None:
+        """Forget this; it need not be there."""
+        try:
+            self._path(kind, key, which).unlink(missing_ok=True)
+        except OSError as error:
+            self._give_up(f"cannot be written: {error.strerror}")
+
+    def note(self, what: str) -> None:
+        """Keep the first line about trouble."""
+        self.trouble = self.trouble or f"store {self.folder}: {what}"
+
+    def _give_up(self, why: str) -> None:
+        self._is_off = True
+        self.note(f"{why}; the run goes on without it")
+
+    def _path(self, kind: str, key: str, which: str) -> Path:
+        return self.folder / f"{kind}-{key}-{which}.safetensors"
+
+    def _files(self, kind: str, key: str, which: str = "*") -> list[Path]:
+        """Last written or used first. Other processes may delete what is listed."""
+        found = [(_written(path), path) for path in self.folder.glob(self._path(kind, key, which).name)]
+        return [path for _, path in sorted(found, reverse=True)]
+
+    def _check(self) -> None:
+        """Refuse a folder that a newer version of this package has written."""
+        try:
+            if not (self.folder / MARK).exists():
+                return
+            schema = read_json(self.folder / MARK).get("schema")
+        except (FileError, OSError) as error:
+            self._give_up(f"{MARK} {error}")
+            return
+        if schema != SCHEMA:
+            self._give_up(f"has schema {schema!r}, but this version of pytest-mad writes {SCHEMA}")
+
+    def _begin(self) -> None:
+        """The folder, which no version control shall keep."""
+        if not (self.folder / MARK).exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / ".gitignore", "*\n")
+            write_text(self.folder / MARK, json.dumps({"schema": SCHEMA}) + "\n")
+
+
+@functools.lru_cache(maxsize=8)
+def open_store(folder: Path) -> Store:
+    """One per folder and process, so that it complains once."""
+    return Store(folder)
+
+
+def key_of(what: dict[str, Any]) -> str:
+    """A name for what was asked, from plain values."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _written(path: Path) -> int:
+    """When; long ago for what is no longer there."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_HEADER, "")
+        return parse_json(text)
+    except FileError as error:
+        raise DamagedError(str(error)) from None
+    except Exception as error:  # safetensors has a type of its own
+        raise DamagedError(first_line(error)) from None
