@@ -33,15 +33,17 @@ def evaluate(
     seeds: int = 1,
     first_seed: int = 0,
     device: str = "auto",
+    engine: str = "auto",
     data_dir: str | Path | None = None,
+    store: str | Path | None = None,
 ) -> Result:
-    """Train ``make_model``'s model on one setting and score it.
+    """Train ``make_model``'s model on one setting and score it; nothing is kept without a folder to ``store`` it in.
 
     ``make_model`` is called with those of ``task``, ``vocab_size`` and ``max_length`` that its signature accepts.
     Raises ``ContractBrokenError``, ``ModelError``, ``NoBottleneckError``, ``NotCausalError``, ``TrialError``, or what
     the model raises.
     """
-    options = _options(seeds=seeds, first_seed=first_seed, device=device, data_dir=data_dir)
+    options = _options(seeds=seeds, first_seed=first_seed, device=device, engine=engine, data_dir=data_dir, store=store)
     return run_setting(from_factory(make_model), _as_run(setting, options), options)
 
 
@@ -59,8 +61,9 @@ def evaluate_suite(
     return suite_score({name: run_and_judge(architecture, _as_run(s, run), run).result for name, s in chosen.items()})
 
 
-def _options(data_dir: str | Path | None = None, **options: Any) -> RunOptions:
-    return RunOptions(data_dir=None if data_dir is None else Path(data_dir), **options)
+def _options(data_dir: str | Path | None = None, store: str | Path | None = None, **options: Any) -> RunOptions:
+    folders = [None if path is None else Path(path) for path in (data_dir, store)]
+    return RunOptions(data_dir=folders[0], store=folders[1], **options)
 
 
 def _as_run(setting: Setting, options: RunOptions) -> Setting:

@@ -80,6 +80,12 @@ def _device(text: str) -> str:
     return text
 
 
+def _engine(text: str) -> str:
+    if text not in ("auto", "loop", "vmap"):
+        raise ValueError("must be auto, loop or vmap")
+    return text
+
+
 def _margin(text: str) -> float:
     try:
         value = float(text)
@@ -222,6 +228,15 @@ OPTIONS = (
         default="auto",
         ini=True,
         help="Where to train. Default: auto, CUDA where there is one.",
+    ),
+    Option(
+        flag="--mad-engine",
+        metavar="auto|loop|vmap",
+        parse=_engine,
+        default="auto",
+        ini=True,
+        help="How trials are trained: one after the other, or those of a sweep stacked into one model. Default: auto, "
+        "the loop.",
     ),
     Option(
         flag="--mad-timeout",

@@ -147,6 +147,7 @@ def run_options(
         seeds=options.value(config, "mad_seeds"),
         first_seed=options.value(config, "mad_first_seed"),
         device=device,
+        engine=options.value(config, "mad_engine"),
         timeout=options.value(config, "mad_timeout"),
         baseline=baseline(config),
         margin=options.value(config, "mad_margin"),

@@ -131,7 +131,7 @@ def work(architecture: Architecture, setting: Setting, run: RunOptions) -> Work:
     """What the time of a setting depends on: how many trials it may take, and whether it may take fewer steps."""
     gate, recipe = setting.gate, setting.recipe
     seeds = run.seeds or (gate.baseline_seeds if run.record else gate.seeds if run.baseline else 1)
-    most_trials = seeds * len(recipe.points)
+    most_trials = seeds * (1 if run.engine == "vmap" else len(recipe.points))  # a stack counts as one
     may_race = most_trials > 1 and not run.record and (recipe.race or run.baseline is not None)
     return Work(
         architecture=architecture.name,

@@ -44,6 +44,7 @@ class RunOptions:
     #: where counting begins; None for 0, or with a baseline behind the recorded seeds
     first_seed: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    engine: Literal["auto", "loop", "vmap"] = "auto"
     #: seconds per setting
     timeout: float | None = None
     data_dir: Path | None = None
@@ -92,7 +93,9 @@ def run_setting(
     Raises ``MissingEntryError``, ``BaselineError`` and ``ContractBrokenError`` before any training, ``ModelError``,
     ``NoBottleneckError``, ``NotCausalError``, ``TrialError``, ``PublishedDataError``, or what the user's model raises.
     """
-    device, setting = choose_device(options.device), as_asked(setting, options)
+    from pytest_mad.training.engines import choose_engine
+
+    device, setting, engine = choose_device(options.device), as_asked(setting, options), choose_engine(options.engine)
     asked = asked_of(architecture, setting, options)
     broken = first_broken(architecture, setting, options.contracts, device)
     if broken:
@@ -121,6 +124,7 @@ def run_setting(
         seconds=round(time.monotonic() - started, 3),
         stored=all(sweep.stored for sweep in sweeps),
         device=device.type,
+        engine=engine,
     )
 
 
@@ -215,6 +219,7 @@ def run_sweeps(
     Against a baseline the next seed is tried when one gives no score, and how many did not is returned too; an
     unchanged architecture may diverge as rarely as it did before. Anything else than a score is an error elsewhere.
     """
+    from pytest_mad.training.engines import choose_engine
     from pytest_mad.training.sweep import run_sweep
     from pytest_mad.training.trial import OutOfTimeError, TrialError
 
@@ -232,6 +237,7 @@ def run_sweeps(
                 progress=progress,
                 deadline=deadline,
                 store=open_store(options.store) if options.store else None,
+                engine=choose_engine(options.engine),
             )
         except OutOfTimeError:
             if not sweeps or asked.record:  # half a recording is none
@@ -267,6 +273,7 @@ def run_and_judge(
     from pytest_mad.training.published import PublishedDataError
     from pytest_mad.training.sweep import NotCausalError
     from pytest_mad.training.trial import TrialError
+    from pytest_mad.training.vmap import EngineError
 
     started, setting = time.monotonic(), as_asked(setting, options)
     try:
@@ -279,6 +286,9 @@ def run_and_judge(
         verdict, shown = Verdict("error", str(error)), ""
     except ModelError as error:
         verdict, shown = Verdict("error", str(error)), user_traceback(error.__cause__)
+    except EngineError as error:
+        detail = f"--mad-engine={options.engine} cannot train this model: {error}; use loop"
+        verdict, shown = Verdict("error", detail), ""
     except Exception as error:
         verdict, shown = Verdict("error", what_happened(error, "training")), user_traceback(error)
     seconds = round(time.monotonic() - started, 3)

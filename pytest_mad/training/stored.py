@@ -104,6 +104,7 @@ def stored_trial(
     data: TaskData,
     data_dir: Path | None,
     device: torch.device,
+    engine: str,
 ) -> StoredTrial | None:
     """Where a trial is, or will be, stored; None without a store, or for a model that cannot be trained."""
     if store is None:
@@ -113,7 +114,8 @@ def stored_trial(
     except Exception as error:
         store.note(f"a model that fails in its first steps is not kept ({type(error).__name__})")
         return None
-    return StoredTrial(store, identity, setting, point, seed, data, device, is_published=data_dir is not None)
+    is_published = data_dir is not None
+    return StoredTrial(store, identity, setting, point, seed, data, device, engine, is_published=is_published)
 
 
 class StoredTrial:
@@ -128,6 +130,7 @@ class StoredTrial:
         seed: int,
         data: TaskData,
         device: torch.device,
+        engine: str,
         *,
         is_published: bool = False,
     ) -> None:
@@ -145,7 +148,7 @@ class StoredTrial:
                 "recipe": recipe,
                 "point": asdict(point),
                 "seed": seed,
-                "engine": "loop",
+                "engine": engine,
                 "threads": 1,
                 "shapes": identity.shapes,
                 "code": code_digest(*_CODE),

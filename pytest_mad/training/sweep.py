@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from pytest_mad.grid import Setting
 from pytest_mad.store import Store
 
 from .data import load_data
+from .engines import ENGINES, Finished, Job
 from .metrics import Accuracies
 from .stored import stored_trial
-from .trial import OutOfTimeError, Progress, Trial, TrialError, train_trial
+from .trial import Progress, Trial, TrialError
+from .vmap import Outcome
 
 #: Floats of state that no model has.
 _MOST_STATE = 2**50
@@ -59,11 +62,13 @@ def run_sweep(
     progress: Progress | None = None,
     deadline: float = math.inf,
     store: Store | None = None,
+    engine: str = "loop",
 ) -> Sweep:
     """Train the recipe's points in their order, or find them in the store, and keep the best.
 
-    Raises what :func:`~pytest_mad.adapters.build_model` raises, :class:`NotCausalError`, and
-    :class:`~pytest_mad.training.trial.TrialError` when no point gave a score.
+    Raises what :func:`~pytest_mad.adapters.build_model` raises, :class:`NotCausalError`,
+    :class:`~pytest_mad.training.trial.TrialError` when no point gave a score, and
+    :class:`~pytest_mad.training.vmap.EngineError` for a model that the engine cannot train.
     """
     started = time.monotonic()
 
@@ -75,47 +80,35 @@ def run_sweep(
         guard(setting, jittered(first, seed), device)
         size = parameter_count(first), state_size(first)
     data = load_data(setting, seed, data_dir)
-    trials: list[Trial] = []
-    trained = 0
-    failures: list[TrialError] = []
-    best: tuple[Trial, nn.Module] | None = None
-    for point in setting.recipe.points:
-        place = stored_trial(store, architecture, setting, point, seed, data, data_dir, device)
-        found = place.find() if place else None
-        try:
-            trial, model = found or train_trial(
-                build,
-                setting,
-                point,
-                seed,
-                data,
-                device=device,
-                progress=progress,
-                deadline=deadline,
-                checkpoints=place,
-            )
-        except OutOfTimeError:
-            raise
-        except TrialError as error:
-            failures.append(error)
-            continue
-        if not found:
-            trained += 1
-            if place:
-                place.keep(trial, model)
-        trials.append(trial)
-        if best is None or selection_score(setting, trial) > selection_score(setting, best[0]):
-            best = trial, model
-        if setting.recipe.race and meets_requirement(setting, best[0]):
+    job = Job(
+        build=build,
+        setting=setting,
+        seed=seed,
+        data=data,
+        device=device,
+        progress=progress,
+        deadline=deadline,
+        places={
+            point: stored_trial(store, architecture, setting, point, seed, data, data_dir, device, engine)
+            for point in setting.recipe.points
+        },
+        is_enough=lambda outcomes: is_enough(setting, outcomes),
+    )
+    finished: list[Finished] = []
+    for one in ENGINES[engine](job):
+        finished.append(one)
+        if is_enough(setting, [each.outcome for each in finished]):
             break
+    outcomes = [one.outcome for one in finished]
+    best = best_of(setting, outcomes)
     if best is None:
-        raise failures[-1]
+        raise next(outcome for outcome in reversed(outcomes) if isinstance(outcome, TrialError))
     with one_thread(device):
         guard(setting, best[1], device, "after training, ")
     return Sweep(
-        trials=tuple(trials),
+        trials=tuple(outcome[0] for outcome in outcomes if not isinstance(outcome, TrialError)),
         best=best[0],
-        stored=trained == 0 and not failures,
+        stored=all(one.stored for one in finished),
         seed=seed,
         parameters=size[0],
         state_size=size[1],
@@ -140,6 +133,18 @@ def selection_score(setting: Setting, trial: Trial) -> float:
     """What the best trial is chosen by: validation accuracy, or test data or MAD-Lab's metric if the recipe says so."""
     found = trial.validation if setting.recipe.selection == "validation" else trial.test
     return found.accuracy if setting.recipe.metric == "accuracy" else found.accuracy_compat
+
+
+def best_of(setting: Setting, outcomes: Sequence[Outcome]) -> tuple[Trial, nn.Module] | None:
+    """The trial with the best score to select by, of several the first; None where none has a score."""
+    found = [outcome for outcome in outcomes if not isinstance(outcome, TrialError)]
+    return max(found, key=lambda outcome: selection_score(setting, outcome[0]), default=None)
+
+
+def is_enough(setting: Setting, outcomes: Sequence[Outcome]) -> bool:
+    """Whether a sweep may end behind these trials: where it races, and the best of them meets the requirement."""
+    best = best_of(setting, outcomes)
+    return setting.recipe.race and best is not None and meets_requirement(setting, best[0])
 
 
 def meets_requirement(setting: Setting, trial: Trial) -> bool:

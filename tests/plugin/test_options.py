@@ -214,3 +214,38 @@ def test_ini_values_may_be_written_as_their_format_likes(project, name, text):
     """A list where names are listed, and quotes that an ini file keeps."""
     (project.path / name).write_text(text)
     assert len(project.collected("-k", "not contract")) == 3
+
+
+def test_an_engine_is_named_in_the_results(project):
+    project.models("--mad-engine=vmap", "--mad-json=r.json", "--mad-tasks=memorization")
+    (found,) = project.results("r.json")["architectures"].values()
+    assert {one["engine"] for one in found["settings"].values()} == {"vmap"}
+    assert all(one["verdict"] == "pass" for one in found["settings"].values())
+
+
+def test_an_engine_that_cannot_train_a_model_says_why(project):
+    """The reason in one line, for each setting; the loop trains it."""
+    project.write(
+        drops="""
+        from torch.nn import functional as F
+        from models import Tiny
+
+        class Drops(Tiny):
+            def forward(self, tokens_BT):
+                return F.dropout(super().forward(tokens_BT), 0.1, self.training)
+
+        def make_model(vocab_size):
+            return Drops(vocab_size)
+        """
+    )
+    arguments = ("--mad-arch=drops:make_model", "--mad-tasks=memorization", "-k", "baseline")
+    result = project.run("--mad-engine=vmap", *arguments)
+    result.stdout.fnmatch_lines(["*error: --mad-engine=vmap cannot train this model: *random numbers*; use loop*"])
+    assert result.ret == 1
+    assert project.run("--mad-engine=auto", *arguments).ret == 0
+
+
+def test_an_engine_that_does_not_exist_is_refused(project):
+    result = project.models("--mad-engine=warp")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --mad-engine=warp: must be auto, loop or vmap"])

@@ -10,7 +10,7 @@ from torch import nn
 
 from pytest_mad.adapters import ModelError
 from pytest_mad.architecture import from_factory
-from pytest_mad.training import sweep as module
+from pytest_mad.training import engines
 from pytest_mad.training.metrics import Accuracies
 from pytest_mad.training.recipe import Point
 from pytest_mad.training.sweep import NotCausalError, run_sweep
@@ -54,7 +54,7 @@ def scripted(monkeypatch):
             )
             return trial, build()
 
-        monkeypatch.setattr(module, "train_trial", train_trial)
+        monkeypatch.setattr(engines, "train_trial", train_trial)
         return ran
 
     return use
@@ -159,9 +159,10 @@ def test_a_sweep_is_the_same_whatever_ran_before():
 
 
 def test_each_point_starts_from_a_model_of_its_own():
-    """Twice the same point finds twice the same; the second does not go on where the first stopped."""
-    found = sweep(make_setting(points=[Point(lr=0.01)] * 2, race=False))
-    assert found.trials[0].curve == found.trials[1].curve
+    """The second finds what it finds alone; it does not go on where the first stopped."""
+    points = [Point(lr=0.02), Point(lr=0.01)]
+    found, alone = sweep(make_setting(points=points, race=False)), sweep(make_setting(points=points[1:]))
+    assert found.trials[1].curve == alone.trials[0].curve
 
 
 class Sized(Tiny):

@@ -1,0 +1,135 @@
+"""Engines: how the trials of one sweep are trained inside a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from pytest_mad.grid import Setting
+
+from .data import TaskData
+from .recipe import Point
+from .stored import StoredTrial
+from .trial import OutOfTimeError, Progress, TrialError, train_trial
+from .vmap import Member, Outcome, train_members
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The trials of one setting and seed, in the recipe's order, and where each is stored."""
+
+    build: Callable[[], nn.Module]
+    setting: Setting
+    seed: int
+    data: TaskData
+    device: torch.device
+    progress: Progress | None
+    deadline: float
+    #: None without a store
+    places: dict[Point, StoredTrial | None]
+    #: whether no further trial is needed
+    is_enough: Callable[[Sequence[Outcome]], bool]
+
+    def find(self, point: Point) -> Outcome | None:
+        """The trial, if the store has it."""
+        place = self.places[point]
+        return place.find() if place else None
+
+    def keep(self, point: Point, outcome: Outcome) -> Outcome:
+        """Store what has a score."""
+        place = self.places[point]
+        if place and not isinstance(outcome, TrialError):
+            place.keep(*outcome)
+        return outcome
+
+
+class Finished(NamedTuple):
+    """A trial that is over, and whether it came from the store."""
+
+    outcome: Outcome
+    stored: bool
+
+
+def by_loop(job: Job) -> Iterator[Finished]:
+    """One after the other, for as long as the caller asks. Works for every model."""
+    for point in job.places:
+        found = job.find(point)
+        yield Finished(found, stored=True) if found else Finished(job.keep(point, _train(job, point)), stored=False)
+
+
+def _train(job: Job, point: Point) -> Outcome:
+    try:
+        return train_trial(
+            job.build,
+            job.setting,
+            point,
+            job.seed,
+            job.data,
+            device=job.device,
+            progress=job.progress,
+            deadline=job.deadline,
+            checkpoints=job.places[point],
+        )
+    except OutOfTimeError:
+        raise
+    except TrialError as error:
+        return error
+
+
+def by_vmap(job: Job) -> Iterator[Finished]:
+    """All that the store lacks at once, as one stacked model; see :func:`~pytest_mad.training.vmap.train_members`.
+
+    Raises :class:`~pytest_mad.training.vmap.EngineError` for a model that cannot be stacked.
+    """
+    known: dict[Point, Outcome] = {}
+    for point in job.places:
+        found = job.find(point)
+        if found:
+            known[point] = found
+    points = list(job.places)
+    missing = [point for point in points if point not in known]
+    first = points.index(missing[0]) if missing else len(points)
+    if job.is_enough([known[point] for point in points[:first]]):
+        missing = []
+
+    def merged(trained: Sequence[Outcome]) -> list[Outcome]:
+        """Outcomes in the recipe's order, up to the first that there is none of yet."""
+        have, found = known | dict(zip(missing, trained, strict=False)), []
+        for point in points:
+            if point not in have:
+                break
+            found.append(have[point])
+        return found
+
+    trained = _train_stack(job, missing, lambda outcomes: job.is_enough(merged(outcomes))) if missing else []
+    for point, outcome in zip(missing, trained, strict=False):
+        if isinstance(outcome, OutOfTimeError):
+            raise outcome
+        job.keep(point, outcome)
+    for point, outcome in zip(points, merged(trained), strict=False):
+        yield Finished(outcome, stored=point in known)
+
+
+def _train_stack(job: Job, points: list[Point], enough: Callable[[Sequence[Outcome]], bool]) -> list[Outcome]:
+    return train_members(
+        job.build,
+        job.setting,
+        [Member(point=point, seed=job.seed, data=job.data) for point in points],
+        device=job.device,
+        progress=job.progress,
+        deadline=job.deadline,
+        enough=enough,
+    )
+
+
+#: In the order in which ``auto`` would prefer them if each were measured to be faster; on a CPU none is but the loop.
+ENGINES = {"loop": by_loop, "vmap": by_vmap}
+
+
+def choose_engine(name: str) -> str:
+    """``auto`` is the loop: on a CPU a stack of models is no faster, and on a GPU that has not been measured yet."""
+    return "loop" if name == "auto" else name

@@ -1,0 +1,370 @@
+"""The engine ``vmap``: several trials of a setting at once, their weights stacked, each trained as it would be alone.
+
+The weights and buffers of the members' models lie side by side in tensors with one more axis, M. One call of the model
+under ``torch.func.vmap`` computes all members' losses, and one backward pass through their sum all gradients: the
+gradient of a member's weights comes from its own loss alone. Each member's own parameters are views of the stack, so
+that the optimizer, the evaluation and the checks of finite numbers are those of the loop, member by member.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pytest_mad.determinism import one_thread, seeded
+from pytest_mad.errors import first_line, is_out_of_memory
+from pytest_mad.grid import Setting
+
+from .data import TaskData
+from .recipe import Point, Recipe
+from .trial import (
+    OutOfTimeError,
+    Progress,
+    Trial,
+    TrialError,
+    autocast,
+    check_finite,
+    ending,
+    evaluate,
+    identity,
+    initial_model,
+    loss_of,
+    make_optimizer,
+    scheduled_lr,
+    set_lr,
+    shuffled_batches,
+    to_device,
+)
+
+Outcome = tuple[Trial, nn.Module] | TrialError
+#: Parts of the largest number by which a loss or a gradient may differ between the stack and a model on its own.
+_OF_FLOAT32, _OF_BF16 = 1e-3, 0.05
+_CHECKED_ROWS = 4
+_LONGEST_REASON = 200
+_PLAIN = (int, float, str, tuple)
+
+
+class EngineError(RuntimeError):
+    """A model that this engine cannot train as the loop would; the message is the reason, in one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One trial of a stack, and the data of its seed."""
+
+    point: Point
+    seed: int
+    data: TaskData
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """A member under way."""
+
+    place: int
+    member: Member
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    batches: Iterator[tuple[Tensor, Tensor]]
+    validation: tuple[Tensor, Tensor]
+    curve: list[tuple[int, float]] = field(default_factory=list)
+
+
+def train_members(
+    build: Callable[[], nn.Module],
+    setting: Setting,
+    members: Sequence[Member],
+    *,
+    device: torch.device,
+    progress: Progress | None = None,
+    deadline: float = math.inf,
+    enough: Callable[[Sequence[Outcome]], bool] = lambda _: False,
+) -> list[Outcome]:
+    """Train the members side by side; for each what :func:`~pytest_mad.training.trial.train_trial` would give or raise.
+
+    Every member has the same start, batches and ends as alone, and the same numbers up to rounding. One that has ended
+    leaves the stack, so that nothing is spent on it. ``enough`` is asked about the first outcome, the first two, and so
+    on, as soon as they are there; when it says yes, they are the result: what a loop that asks after each trial would
+    have trained. ``progress`` is told the best accuracy of those under way; ``seconds``
+    of a trial are those of the stack until it ended.
+
+    A model that draws random numbers when it is trained, as dropout does, is refused: one draw for the whole stack
+    would make a trial depend on its companions, and it must be a function of its own spec alone.
+
+    Raises :class:`EngineError`, before any training, for this or another reason that :func:`check` finds.
+    """
+    started = time.monotonic()
+    check(build, setting, members, device)
+    recipe = setting.recipe
+    total = recipe.total_steps(setting.params.num_train_examples)
+    running = _begin(build, setting, members, device)
+    outcomes: dict[int, Outcome] = {}
+    known: list[Outcome] = []
+    with one_thread(device), seeded("train", *(identity(setting, m.point, m.seed) for m in members)):
+        step = 0
+        while running:
+            stack = Stack([run.model for run in running])
+            while not any(run.place in outcomes for run in running):
+                step += 1
+                losses_M = _step(stack, running, recipe, step, total)
+                if step % recipe.evaluate_every and step < total:
+                    continue
+                for run, loss in zip(running, losses_M.tolist(), strict=True):
+                    outcome = _judge(run, setting, loss, step, total, started, deadline)
+                    if outcome is not None:
+                        outcomes[run.place] = outcome
+                if progress:
+                    progress(step, total, max((run.curve[-1][1] for run in running if run.curve), default=0.0))
+            running = [run for run in running if run.place not in outcomes]
+            while len(known) in outcomes:
+                known.append(outcomes[len(known)])
+                if enough(known):
+                    return known
+    return known
+
+
+def _begin(
+    build: Callable[[], nn.Module], setting: Setting, members: Sequence[Member], device: torch.device
+) -> list[_Run]:
+    """Every member as the loop would start it. Data that members share goes to the device once."""
+    recipe, found = setting.recipe, []
+    on_device: dict[int, tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
+    for place, member in enumerate(members):
+        model = initial_model(build, setting, member.point, member.seed, device).train()
+        if id(member.data) not in on_device:
+            train, validation = (to_device(batch, device) for batch in (member.data.train, member.data.validation))
+            on_device[id(member.data)] = train, validation
+        train, validation = on_device[id(member.data)]
+        found.append(
+            _Run(
+                place=place,
+                member=member,
+                model=model,
+                optimizer=make_optimizer(model, recipe, member.point),
+                batches=shuffled_batches(train, recipe.batch_size, member.seed),
+                validation=validation,
+            )
+        )
+    return found
+
+
+def _step(stack: Stack, runs: Sequence[_Run], recipe: Recipe, step: int, total: int) -> Tensor:
+    """One optimizer step of every member, each with the learning rate of its own schedule; returns losses (M,)."""
+    batches = [next(run.batches) for run in runs]
+    inputs_MBT, targets_MBT = (torch.stack(parts) for parts in zip(*batches, strict=True))
+    losses_M = stack.backward(inputs_MBT, targets_MBT, recipe)
+    for run in runs:
+        set_lr(run.optimizer, scheduled_lr(recipe, run.member.point, step, total))
+        run.optimizer.step()
+    return losses_M
+
+
+def _judge(
+    run: _Run, setting: Setting, loss: float, step: int, total: int, started: float, deadline: float
+) -> Outcome | None:
+    """Evaluate a member; what it has come to, or None while it goes on."""
+    point, recipe = run.member.point, setting.recipe
+    try:
+        check_finite(run.model, loss, f"at step {step} (lr {point.lr:g})")
+    except TrialError as error:
+        return error
+    found = evaluate(run.model, run.validation, recipe)
+    run.curve.append((step, found.accuracy))
+    if time.monotonic() > deadline:
+        return OutOfTimeError(f"out of time at step {step} of {total}")
+    stopped = ending(setting, run.curve, total)
+    if stopped is None:
+        return None
+    model = released(run.model).eval()
+    trial = Trial(
+        point=point,
+        seed=run.member.seed,
+        steps=step,
+        stopped=stopped,
+        curve=tuple(run.curve),
+        validation=found,
+        test=evaluate(model, to_device(run.member.data.test, run.validation[0].device), recipe),
+        seconds=time.monotonic() - started,
+    )
+    return trial, model
+
+
+class Stack:
+    """Models of one shape whose weights and buffers lie side by side, along a first axis M.
+
+    The models' own parameters and buffers become views of the stack: who changes one changes the other.
+    """
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        self.models = models
+        self.weights = _side_by_side([dict(model.named_parameters()) for model in models])
+        self.buffers = _side_by_side([dict(model.named_buffers()) for model in models])
+        self.trained = [name for name, weight in models[0].named_parameters() if weight.requires_grad]
+        for name in self.trained:
+            self.weights[name].requires_grad_()
+        self.places = _places(models[0])
+
+    def backward(self, inputs_MBT: Tensor, targets_MBT: Tensor, recipe: Recipe) -> Tensor:
+        """Losses (M,), and their gradients in the ``grad`` of each model's parameters."""
+        with autocast(inputs_MBT.device, recipe):
+            losses_M: Tensor = torch.vmap(self._loss)(self.weights | self.buffers, inputs_MBT, targets_MBT)
+        gradients = torch.autograd.grad(losses_M.sum(), [self.weights[n] for n in self.trained], allow_unused=True)
+        for name, gradient in zip(self.trained, gradients, strict=True):
+            # vmap may lay it out transposed; the fused AdamW reads it in the order of the parameter's memory
+            rows = [None] * len(self.models) if gradient is None else gradient.contiguous().unbind()
+            for model, row in zip(self.models, rows, strict=True):
+                model.get_parameter(name).grad = row
+        return losses_M.detach()
+
+    def _loss(self, tensors: dict[str, Tensor], inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """One member's. All run through the first model: they differ in their tensors only."""
+        placed = {place: tensors[name] for place, name in self.places.items()}
+
+        def model(tokens_BT: Tensor) -> Any:
+            return functional_call(self.models[0], placed, (tokens_BT,), tie_weights=False)
+
+        return loss_of(model, inputs_BT, targets_BT)  # type: ignore[arg-type]  # it is only called
+
+
+def _places(model: nn.Module) -> dict[str, str]:
+    """Every place of a weight or buffer in the model, and its name there or, where it is shared, its first one.
+
+    ``functional_call`` finds shared weights by itself, but leaves a model damaged that has a module under two names.
+    """
+    names = {id(tensor): name for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    return {
+        f"{prefix}.{key}".lstrip("."): names[id(tensor)]
+        for prefix, module in model.named_modules()
+        for key, tensor in (*module._parameters.items(), *module._buffers.items())
+        if tensor is not None
+    }
+
+
+def _side_by_side(tensors: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """By name a tensor with the axis M in front; the given ones become its rows."""
+    stacked = {}
+    for name in tensors[0]:
+        stacked[name] = torch.stack([own[name].detach() for own in tensors])
+        for own, row in zip(tensors, stacked[name], strict=True):
+            own[name].data = row
+    return stacked
+
+
+def released(model: nn.Module) -> nn.Module:
+    """The model with tensors of its own, so that it does not keep the stack in memory."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
+        tensor.grad = None
+    return model
+
+
+def check(build: Callable[[], nn.Module], setting: Setting, members: Sequence[Member], device: torch.device) -> None:
+    """Raise :class:`EngineError` unless these models can be trained as a stack.
+
+    Tried on a few sequences: in the stack, losses, gradients and buffers must be what they are for each model alone.
+    Twice, because what a model keeps from one call may spoil the next.
+    """
+    with one_thread(device):
+        alone, together = (
+            [initial_model(build, setting, m.point, m.seed, device).train() for m in members] for _ in range(2)
+        )
+        batch = [part[:_CHECKED_ROWS] for part in to_device(members[0].data.train, device)]
+        try:
+            stack = Stack(together)
+            for inputs_BT, targets_BT in (batch, [part.flip(0) for part in batch]):
+                losses_M = torch.stack([_loss_alone(model, inputs_BT, targets_BT, setting.recipe) for model in alone])
+                inputs_MBT, targets_MBT = (part.expand(len(alone), -1, -1) for part in (inputs_BT, targets_BT))
+                found_M = stack.backward(inputs_MBT, targets_MBT, setting.recipe)
+                compare(alone, losses_M, together, found_M, setting.recipe)
+            for model in together:
+                evaluate(model, (inputs_BT, targets_BT), setting.recipe)  # fails on what has been kept from inside vmap
+        except EngineError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            line = first_line(error)[:_LONGEST_REASON]
+            raise EngineError(f"torch.func.vmap does not run it: {type(error).__name__}: {line}") from error
+
+
+def _loss_alone(model: nn.Module, inputs_BT: Tensor, targets_BT: Tensor, recipe: Recipe) -> Tensor:
+    """Forward and backward without vmap; :class:`EngineError` if that depends on, or changes, more than its tensors."""
+    before = _attributes(model)
+    with seeded("vmap"):
+        undisturbed = _draws(inputs_BT.device)
+    with seeded("vmap"):
+        model.zero_grad()
+        with autocast(inputs_BT.device, recipe):
+            loss = loss_of(model, inputs_BT, targets_BT)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if _draws(inputs_BT.device) != undisturbed:
+            raise EngineError("it draws random numbers, as dropout does, which would depend on the others in the stack")
+    for name, value in _attributes(model).items():
+        if name not in before or not (value is before[name] or (isinstance(value, _PLAIN) and value == before[name])):
+            raise EngineError(f"{name} changes when the model is called, and is no buffer")
+    return loss.detach()
+
+
+def _draws(device: torch.device) -> tuple[float, ...]:
+    """The next number of each generator that a model may use."""
+    python = random.random()  # noqa: S311 - compared, not kept secret
+    return python, float(np.random.rand()), float(torch.rand(())), float(torch.rand((), device=device))
+
+
+def _attributes(model: nn.Module) -> dict[str, object]:
+    """What the model's modules hold besides weights and buffers, by name."""
+    return {
+        f"{name}.{key}".lstrip("."): value
+        for name, module in model.named_modules()
+        for key, value in vars(module).items()
+    }
+
+
+def compare(
+    alone: Sequence[nn.Module],
+    losses_M: Tensor,
+    together: Sequence[nn.Module],
+    found_M: Tensor,
+    recipe: Recipe,
+    engine: str = "vmap",
+) -> None:
+    """Raise :class:`EngineError` where losses, gradients or buffers differ by more than rounding explains."""
+    tolerance = _OF_BF16 if recipe.precision == "bf16" and found_M.is_cuda else _OF_FLOAT32
+    if not _agree(found_M, losses_M, tolerance):
+        raise EngineError(f"its losses under {engine} are {_listed(found_M)} instead of {_listed(losses_M)}")
+    for one, other in zip(alone, together, strict=True):
+        expected, found = (
+            {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+            for model in (one, other)
+        )
+        for name in sorted(expected.keys() ^ found.keys()):
+            raise EngineError(f"{name} has a gradient only {'without' if name in expected else 'under'} {engine}")
+        # some gradients are zero but for rounding, e.g. that of a bias of keys: nothing to compare
+        least = 1e-3 * max((float(gradient.abs().max()) for gradient in expected.values()), default=0.0)
+        for name, gradient in expected.items():
+            if not _agree(found[name], gradient, tolerance, least):
+                raise EngineError(f"the gradient of {name} is another under {engine}")
+        for name, buffer in one.named_buffers():
+            if not _agree(other.get_buffer(name), buffer, tolerance):
+                raise EngineError(f"the buffer {name} is updated otherwise under {engine}")
+
+
+def _agree(found: Tensor, expected: Tensor, tolerance: float, least: float = 0.0) -> bool:
+    """Up to a part of the largest number, or of ``least`` if that is larger."""
+    is_rounded = expected.is_floating_point() or expected.is_complex()
+    if not is_rounded or not expected.numel():
+        return torch.equal(found, expected)
+    return bool((found - expected).abs().max() <= tolerance * max(float(expected.abs().max()), least))
+
+
+def _listed(losses_M: Tensor) -> str:
+    return ", ".join(f"{loss:.4g}" for loss in losses_M.tolist())
