@@ -21,6 +21,7 @@ from pytest_mad.store import Store
 
 from .data import load_data
 from .engines import ENGINES, Finished, Job
+from .memory import keep_freed_memory
 from .metrics import Accuracies
 from .stored import stored_trial
 from .trial import Progress, Trial, TrialError
@@ -71,6 +72,8 @@ def run_sweep(
     :class:`~pytest_mad.training.vmap.EngineError` for a model that the engine cannot train.
     """
     started = time.monotonic()
+    if device.type == "cpu":
+        keep_freed_memory()
 
     def build() -> nn.Module:
         return build_model(architecture, setting, device)
