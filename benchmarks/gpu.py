@@ -1,11 +1,18 @@
 """Measurements that need a CUDA device.
 
     python -m benchmarks.gpu kernels [--only NAME ...]
+    python -m benchmarks.gpu paper --arch NAME --minutes M --store DIR
 
 ``kernels`` compares every kernel that can be imported with the reference of its operator, in bfloat16 and float32, at
 several shapes: errors of the output and of the gradients as a part of the largest number, time of a forward and
 backward pass, peak memory. Prints a table and writes ``benchmarks/results/gpu-kernels-DEVICE.json``; with ``--only``
-just the table. Exits with 1 if a kernel fails or disagrees with its reference, with 2 if there is no CUDA device.
+just the table. Exits with 1 if a kernel fails or disagrees with its reference.
+
+``paper`` trains MAD's whole protocol for one architecture, as far as the minutes go; the same command goes on where the
+last one stopped, from the store in DIR. Writes ``benchmarks/results/paper-NAME-cuda.json``. Exits with 3 while settings
+are missing.
+
+Both exit with 2 if there is no CUDA device; ``paper --device cpu`` needs none.
 """
 
 from __future__ import annotations
@@ -28,6 +35,7 @@ from pytest_mad.layers.ops.precision import in_full_precision, in_kernel_precisi
 from pytest_mad.packages import version
 from pytest_mad.report.json_file import environment
 
+from . import gpu_paper
 from .operators import CASES, Arguments, Case, Shape, Source, pairs
 from .record import save
 
@@ -46,8 +54,12 @@ def main() -> None:
     kernels = commands.add_parser("kernels", help="every kernel against its reference")
     kernels.add_argument("--only", nargs="+", choices=CASES, metavar="NAME", help=", ".join(CASES))
     kernels.set_defaults(run=compare_kernels)
+    paper = commands.add_parser("paper", help="MAD's whole protocol, in slices")
+    gpu_paper.add_arguments(paper)
+    for command in (kernels, paper):
+        command.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args()
-    if not torch.cuda.is_available():
+    if arguments.device == "cuda" and not torch.cuda.is_available():
         print("benchmarks.gpu needs a CUDA device, and this torch sees none", file=sys.stderr)
         sys.exit(2)
     sys.exit(arguments.run(arguments))

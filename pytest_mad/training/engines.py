@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -46,6 +47,12 @@ class Job:
             place.keep(*outcome)
         return outcome
 
+    def check_time(self, outcome: Outcome) -> None:
+        """Raise :class:`OutOfTimeError` behind a trial that ended too late. It is stored: the next run has it."""
+        if not isinstance(outcome, TrialError) and time.monotonic() > self.deadline:
+            total = self.setting.recipe.total_steps(self.setting.params.num_train_examples)
+            raise OutOfTimeError(f"out of time at step {outcome[0].steps} of {total}")
+
 
 class Finished(NamedTuple):
     """A trial that is over, and whether it came from the store."""
@@ -57,8 +64,11 @@ class Finished(NamedTuple):
 def by_loop(job: Job) -> Iterator[Finished]:
     """One after the other, for as long as the caller asks. Works for every model."""
     for point in job.places:
-        found = job.find(point)
-        yield Finished(found, stored=True) if found else Finished(job.keep(point, _train(job, point)), stored=False)
+        outcome = job.find(point)
+        if outcome is None:
+            trained = job.keep(point, _train(job, point))
+            job.check_time(trained)
+        yield Finished(outcome or trained, stored=outcome is not None)
 
 
 def _train(job: Job, point: Point) -> Outcome:
@@ -110,6 +120,8 @@ def by_vmap(job: Job) -> Iterator[Finished]:
         if isinstance(outcome, OutOfTimeError):
             raise outcome
         job.keep(point, outcome)
+    for outcome in trained:
+        job.check_time(outcome)
     for point, outcome in zip(points, merged(trained), strict=False):
         yield Finished(outcome, stored=point in known)
 

@@ -128,7 +128,7 @@ def train_trial(
             stopped = ending(setting, training.curve, total)
             if stopped is None and checkpoints:
                 checkpoints.save(training)
-            if time.monotonic() > deadline:
+            if stopped is None and time.monotonic() > deadline:
                 raise OutOfTimeError(f"out of time at step {step} of {total}")
         test = evaluate(model, to_device(data.test, device), recipe)
     trial = Trial(

@@ -179,11 +179,10 @@ def _judge(
         return error
     found = evaluate(run.model, run.validation, recipe)
     run.curve.append((step, found.accuracy))
-    if time.monotonic() > deadline:
-        return OutOfTimeError(f"out of time at step {step} of {total}")
     stopped = ending(setting, run.curve, total)
     if stopped is None:
-        return None
+        late = time.monotonic() > deadline
+        return OutOfTimeError(f"out of time at step {step} of {total}") if late else None
     model = released(run.model).eval()
     trial = Trial(
         point=point,

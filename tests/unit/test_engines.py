@@ -118,3 +118,23 @@ def test_the_best_of_equals_is_the_first():
     """The recipe's order says which points are better."""
     found = sweep("loop", setting_of(points=(Point(lr=1e-12), Point(lr=2e-12))))
     assert found.best.point == Point(lr=1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_trial_that_ended_too_late_is_an_error_now_and_found_the_next_time(engine, tmp_path):
+    """Otherwise a run that is always a little too short would train the same for ever."""
+    store, setting = Store(tmp_path), setting_of(points=POINTS[:1], steps=10)
+    with pytest.raises(OutOfTimeError, match="out of time at step 10 of 10"):
+        sweep(engine, setting, store, deadline=0.0)
+    assert sweep(engine, setting, store, deadline=0.0).stored
+
+
+def test_a_trial_that_is_cut_off_again_and_again_comes_to_its_end(tmp_path):
+    """One evaluation further each time."""
+    store, setting = Store(tmp_path), setting_of(points=POINTS[1:2])
+    for step in (10, 20, 30, 40):
+        with pytest.raises(OutOfTimeError, match=f"out of time at step {step} of 40"):
+            sweep("loop", setting, store, deadline=0.0)
+    found = sweep("loop", setting, store, deadline=0.0)
+    assert found.stored
+    assert found.best.curve == sweep("loop", setting).best.curve

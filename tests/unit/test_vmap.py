@@ -162,9 +162,11 @@ def test_a_stack_of_diverging_members_is_a_list_of_errors():
     assert all(isinstance(outcome, TrialError) for outcome in found)
 
 
-def test_time_that_runs_out_ends_every_member():
-    """Also one that would have ended at that moment, as in the loop."""
-    found = train(setting=make_setting(solved_at=1e-9), deadline=0.0)
+def test_time_that_runs_out_ends_every_member_that_goes_on():
+    """One that ends at that moment has its score, as in the loop."""
+    found = train(setting=make_setting(steps=10), deadline=0.0)
+    assert [trial.stopped for trial, _ in found] == ["budget"] * 3
+    found = train(deadline=0.0)
     assert [str(outcome) for outcome in found] == ["out of time at step 10 of 25"] * 3
     assert all(isinstance(outcome, OutOfTimeError) for outcome in found)
 
