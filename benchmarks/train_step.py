@@ -4,7 +4,8 @@
 
 One thread of a CPU; data, batches and width are those of the preset's baseline setting of the task. Each side has a
 process of its own, since some of what we set holds for a whole process; both begin with the same weights and take turns
-of up to ten steps. Where our loop compiles the model, the time of that is shared out over the steps of a whole trial.
+of up to ten steps. Where our loop compiles the model, the time of that and of the steps before it is shared out over
+the steps of a whole trial.
 
 Prints a table, the ratio being the median over pairs with its 95 % interval, and writes
 ``benchmarks/results/train_step-SIZE.json``, where architectures that were not chosen keep their rows. Ends with an
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from pytest_mad.adapters import build_model
 from pytest_mad.architecture import from_target
 from pytest_mad.grid import Setting, settings
-from pytest_mad.training.compiled import Forward, compiled, is_long
+from pytest_mad.training.compiled import compiled, compiled_from
 from pytest_mad.training.data import TaskData, load_data
 from pytest_mad.training.memory import keep_freed_memory
 from pytest_mad.training.trial import (
@@ -157,23 +158,33 @@ def serve(connection: Connection, side: Side, name: str, size: str, task: str) -
 
 
 def our_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -> tuple[Step, float]:
-    """What a trial does between two evaluations, and the seconds that it spent on compiling before."""
+    """What a trial does between two evaluations; and the seconds spent on compiling, and on the steps before that."""
     recipe, point = setting.recipe, setting.recipe.points[0]
     total = recipe.total_steps(setting.params.num_train_examples)
     keep_freed_memory()
     model = initial_model(build, setting, point, 0, CPU).train()
     optimizer = make_optimizer(model, recipe, point)
     batches = shuffled_batches(to_device(data.train, CPU), recipe.batch_size, 0)
+
+    def step_through(forward: Any) -> Step:
+        def step() -> None:
+            set_lr(optimizer, scheduled_lr(recipe, point, 1, total))
+            training_step(forward, optimizer, *next(batches), autocast(CPU, recipe))
+
+        return step
+
+    first = compiled_from(model, setting)
+    if first is None:
+        return step_through(model), 0.0
     started = time.perf_counter()
-    is_compiled = is_long(model, setting)
-    forward: Forward = compiled(build, setting, point, 0, data.train).forward(model) if is_compiled else model
-    compiling = time.perf_counter() - started if is_compiled else 0.0
-
-    def step() -> None:
-        set_lr(optimizer, scheduled_lr(recipe, point, 1, total))
-        training_step(forward, optimizer, *next(batches), autocast(CPU, recipe))  # type: ignore[arg-type]  # a callable
-
-    return step, compiling
+    forward = compiled(build, setting, point, 0, data.train).forward(model)
+    compiling = time.perf_counter() - started
+    before = step_through(model)
+    before()
+    started = time.perf_counter()
+    for _ in range(WARM_UP):
+        before()
+    return step_through(forward), compiling + (first - 1) * (time.perf_counter() - started) / WARM_UP
 
 
 def plain_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -> Step:

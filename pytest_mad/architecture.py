@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .errors import first_line
+from .sources import source_digest
 
 if TYPE_CHECKING:
     from .grid import Setting
@@ -44,8 +45,10 @@ class Architecture:
     build: Callable[[Setting], Any]
     #: whether the factory knows the task, and so may build its own autoencoder for ``compression``
     knows_task: bool
-    #: where the factory is written, to know its source by
-    module: str | None = None
+    #: where the factory is written and where it was found, to know its source by
+    modules: tuple[str, ...] = ()
+    #: digest of that source when it was loaded
+    loaded: str | None = None
     #: file of the factory and its line there, for annotations
     file: str | None = None
     line: int | None = None
@@ -57,11 +60,13 @@ def from_target(value: str) -> Architecture:
     Raises :class:`TargetError`.
     """
     given, target = split_name(value)
-    factory, default = load_target(target)
-    return from_factory(factory, name=check_name(given or default), source=target)
+    factory, default, module = load_target(target)
+    return from_factory(factory, name=check_name(given or default), source=target, found_in=module)
 
 
-def from_factory(factory: Any, *, name: str | None = None, source: str | None = None) -> Architecture:
+def from_factory(
+    factory: Any, *, name: str | None = None, source: str | None = None, found_in: str | None = None
+) -> Architecture:
     """An architecture from a function in MAD-Lab's form, called with the keywords that its signature accepts."""
     label = source or str(getattr(factory, "__qualname__", type(factory).__name__))
     accepted = accepted_keywords(factory, FACTORY_KEYWORDS, label)
@@ -83,7 +88,7 @@ def from_factory(factory: Any, *, name: str | None = None, source: str | None = 
         source=label,
         build=build,
         knows_task="task" in accepted,
-        **_place(named),
+        **_place(named, found_in),
     )
 
 
@@ -110,7 +115,7 @@ def from_layers(value: str) -> Architecture:
 def from_mixer(value: str) -> Architecture:
     """``[NAME=]module:Class``: a bare sequence mixer, twice, each time with a SwiGLU behind it."""
     given, target = split_name(value)
-    mixer, default = load_target(target)
+    mixer, default, module = load_target(target)
     accepted = accepted_keywords(mixer, (*WIDTH_KEYWORDS, *LENGTH_KEYWORDS), target)
     width = next((key for key in WIDTH_KEYWORDS if key in accepted), None)
     length = next((key for key in LENGTH_KEYWORDS if key in accepted), None)
@@ -125,7 +130,7 @@ def from_mixer(value: str) -> Architecture:
         swiglu = [build_layer("swiglu", dim=setting.width, max_length=setting.params.seq_len) for _ in range(2)]
         return [layer for channel in swiglu for layer in (BareMixer(mixer(**size), target), channel)]
 
-    return _in_backbone(check_name(given or default), target, layers, **_place(mixer))
+    return _in_backbone(check_name(given or default), target, layers, **_place(mixer, module))
 
 
 def _in_backbone(name: str, source: str, layers: Callable[[Setting], list[Any]], **place: Any) -> Architecture:
@@ -164,8 +169,8 @@ def check_unique(architectures: Iterable[Architecture]) -> None:
         seen[architecture.name] = architecture.source
 
 
-def load_target(target: str) -> tuple[Any, str]:
-    """The callable that TARGET names and its default name; raises :class:`TargetError`."""
+def load_target(target: str) -> tuple[Any, str, str]:
+    """The callable that TARGET names, its default name, and the module it was found in; raises :class:`TargetError`."""
     place, separator, attribute = target.rpartition(":")
     if not separator or not place or not attribute:
         raise TargetError(f"{target!r} must be module:factory or path/to/file.py:factory")
@@ -182,7 +187,7 @@ def load_target(target: str) -> tuple[Any, str]:
     if not inspect.isclass(found) and hasattr(found, "state_dict"):
         raise TargetError(f"{target} is a model, but must be the function that builds it")
     stem = Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
-    return found, stem if attribute == "make_model" else f"{stem}.{attribute}"
+    return found, stem if attribute == "make_model" else f"{stem}.{attribute}", module.__name__
 
 
 def _import_module(name: str) -> ModuleType:
@@ -244,14 +249,16 @@ def accepted_keywords(factory: Any, offered: tuple[str, ...], label: str) -> lis
     return [p.name for p in by_keyword if p.name in offered]
 
 
-def _place(factory: Any) -> dict[str, Any]:
-    """Module, file and line where a factory is written, as far as it knows them; behind its decorators."""
-    module = getattr(factory, "__module__", None) or type(factory).__module__
+def _place(factory: Any, found_in: str | None) -> dict[str, Any]:
+    """Where a factory is written, as far as it knows, behind its decorators; and what its source is by now."""
+    written_in = getattr(factory, "__module__", None) or type(factory).__module__
+    modules = tuple(sorted({written_in, found_in or written_in}))
+    source: dict[str, Any] = {"modules": modules, "loaded": source_digest(modules)}
     try:
         factory = inspect.unwrap(factory)
         file = inspect.getsourcefile(factory)
     except (TypeError, ValueError):  # an instance with __call__, a builtin; decorated in a circle
-        return {"module": module}
+        return source
     code = getattr(factory, "__code__", None)
     line = getattr(code, "co_firstlineno", None) or vars(factory).get("__firstlineno__")  # a class's, since Python 3.13
-    return {"module": module, "file": file, "line": line}
+    return source | {"file": file, "line": line}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import re
 import site
 import sys
 import sysconfig
@@ -16,16 +17,21 @@ from pathlib import Path
 from .packages import version
 
 _OURS = Path(__file__).parent
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
-def source_digest(modules: Iterable[str]) -> str | None:
+def source_digest(modules: Iterable[str], others: Iterable[str] = ()) -> str | None:
     """A digest of the files of these modules, and of all that they import; None where one of these has no file.
 
-    Files of the standard library do not count, and of an installed package only its version does.
+    Files of the standard library do not count. Of an installed package only its version does, unless one of ``modules``
+    is in it: a package that is installed from a working copy changes without another version. ``others`` are reached
+    too, and make no such exception.
     """
+    modules = list(modules)
     files: set[str] = set()
     installed: set[str] = set()
-    waiting = list(modules)
+    own = {name.partition(".")[0] for name in modules}
+    waiting = [*modules, *others]
     seen = set(waiting)
     while waiting:
         name = waiting.pop()
@@ -36,9 +42,9 @@ def source_digest(modules: Iterable[str]) -> str | None:
             continue
         if _is_ours(place):
             files.add(code_digest("layers", "backbones.py"))
-        elif _is_installed(place):
+        elif _is_installed(place) and name.partition(".")[0] not in own:
             installed.add(name.partition(".")[0])
-        elif not _is_standard(place):
+        elif not _is_standard(place) or _is_installed(place):
             files.add(hashlib.sha256(place.read_bytes()).hexdigest())
             new = set(_imported(name, place)) - seen
             seen |= new
@@ -58,6 +64,13 @@ def code_digest(*rooms: str) -> str:
     return digest.hexdigest()[:32]
 
 
+@functools.cache
+def is_users(module: str) -> bool:
+    """Whether a module is neither installed, nor the standard library's, nor ours."""
+    place = _file(module)
+    return place is not None and not (_is_ours(place) or _is_installed(place) or _is_standard(place))
+
+
 def _imported(name: str, place: Path) -> Iterator[str]:
     """Names of modules that a file may import, anywhere in it; some may be names of something else."""
     try:
@@ -74,6 +87,8 @@ def _imported(name: str, place: Path) -> Iterator[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield from _with_parents(base)
             yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _DOTTED.fullmatch(node.value):
+            yield node.value  # importlib.import_module("layers.attention")
 
 
 def _with_parents(name: str) -> Iterator[str]:
@@ -126,7 +141,8 @@ def _is_standard(place: Path) -> bool:
 @functools.cache
 def _installed_in() -> tuple[Path, ...]:
     paths = sysconfig.get_paths()
-    return tuple(Path(p).resolve() for p in (paths["purelib"], paths["platlib"], site.getusersitepackages()))
+    folders = (paths["purelib"], paths["platlib"], site.getusersitepackages(), *site.getsitepackages())
+    return tuple({Path(folder).resolve() for folder in folders})
 
 
 @functools.cache

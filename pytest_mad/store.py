@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import first_line
-from .files import FileError, parse_json, read_json, write_text
+from .files import FileError, is_there, parse_json, read_json, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ SCHEMA = 1
 MARK = "store.json"
 #: Kept per key: more are architectures of long ago.
 MOST = 16
-_HEADER = "mad"
+_HEADER, _DIGEST = "mad", "sha256"
 
 
 class DamagedError(ValueError):
@@ -43,16 +43,19 @@ class Stored:
     path: Path
     header: dict[str, Any]
 
-    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
-        """Those whose names begin so, without that beginning. Raises :class:`DamagedError`."""
+    def tensors(self) -> dict[str, Tensor]:
+        """By name. Raises :class:`DamagedError`, also where another process has replaced the file meanwhile."""
         from safetensors import safe_open
 
         try:
             with safe_open(self.path, framework="pt") as file:
-                names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (no dict)
-                return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+                text = (file.metadata() or {}).get(_HEADER, "")
         except Exception as error:  # deleted meanwhile, or cut off: safetensors has a type of its own for the latter
-            raise DamagedError(first_line(error)) from None
+            raise DamagedError(f"is damaged ({first_line(error)})") from None
+        if parse_json(text) != self.header:
+            raise DamagedError("was written by two runs at once")
+        return found
 
 
 class Store:
@@ -62,7 +65,7 @@ class Store:
         self.folder = folder
         #: one line about what went wrong first
         self.trouble: str | None = None
-        self._is_off = False
+        self._is_off = self._is_read_only = False
         self._check()
 
     def find(self, kind: str, key: str, which: str = "*") -> Iterator[Stored]:
@@ -78,23 +81,25 @@ class Store:
         try:
             return _read_header(path)
         except DamagedError as error:
-            self.note(f"{path.name} is damaged ({error}) and not used; delete it")
+            if is_there(path):  # and was not deleted by another process meanwhile
+                self.note(f"{path.name} is damaged ({error}) and is not used; delete it")
             return None
 
     def write(self, kind: str, key: str, which: str, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Keep this, in place of what has the same name."""
-        if self._is_off:
+        if self._is_off or self._is_read_only:
             return
         from safetensors.torch import save
 
         try:
             self._begin()
-            content = save(tensors, {_HEADER: json.dumps(header, allow_nan=False)})
+            text = json.dumps(header, allow_nan=False)
+            content = save(tensors, {_HEADER: text, _DIGEST: _digest(text)})
             _replace(self._path(kind, key, which), content)
             for old in self._files(kind, key)[MOST:]:
                 old.unlink(missing_ok=True)
         except OSError as error:
-            self._give_up(f"cannot be written: {error.strerror}")
+            self._cannot_write(error)
         except Exception as error:  # a kind of number that the format does not have
             self.note(f"cannot hold this: {first_line(error)}")
 
@@ -108,11 +113,16 @@ class Store:
         try:
             self._path(kind, key, which).unlink(missing_ok=True)
         except OSError as error:
-            self._give_up(f"cannot be written: {error.strerror}")
+            self._cannot_write(error)
 
     def note(self, what: str) -> None:
         """Keep the first line about trouble."""
         self.trouble = self.trouble or f"store {self.folder}: {what}"
+
+    def _cannot_write(self, error: OSError) -> None:
+        """What is there is still found."""
+        self._is_read_only = True
+        self.note(f"cannot be written: {error.strerror}; the run goes on without keeping results")
 
     def _give_up(self, why: str) -> None:
         self._is_off = True
@@ -123,7 +133,10 @@ class Store:
 
     def _files(self, kind: str, key: str, which: str = "*") -> list[Path]:
         """Last written or used first. Other processes may delete what is listed."""
-        found = [(_written(path), path) for path in self.folder.glob(self._path(kind, key, which).name)]
+        try:
+            found = [(_written(path), path) for path in self.folder.glob(self._path(kind, key, which).name)]
+        except OSError:
+            return []
         return [path for _, path in sorted(found, reverse=True)]
 
     def _check(self) -> None:
@@ -165,6 +178,10 @@ def _written(path: Path) -> int:
         return 0
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _replace(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
@@ -182,8 +199,13 @@ def _read_header(path: Path) -> dict[str, Any]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_HEADER, "")
+            found = file.metadata() or {}
+        text = found.get(_HEADER, "")
+        if found.get(_DIGEST) != _digest(text):
+            raise DamagedError("its header is not the one that was written")
         return parse_json(text)
+    except DamagedError:
+        raise
     except FileError as error:
         raise DamagedError(str(error)) from None
     except Exception as error:  # safetensors has a type of its own

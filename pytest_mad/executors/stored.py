@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_mad.architecture import Architecture
 from pytest_mad.gate import Verdict
 from pytest_mad.grid import Setting
+from pytest_mad.packages import version
 from pytest_mad.sources import code_digest, source_digest
 from pytest_mad.store import DamagedError, Store, Stored, key_of
 
@@ -41,6 +41,7 @@ class StoredContract:
             "limits": limits,
             "shapes": identity.shapes,
             "code": code_digest(*_CODE),
+            "hypothesis": version("hypothesis"),
             **surroundings(device),
         }
 
@@ -53,27 +54,25 @@ class StoredContract:
             outcome, detail = stored.header.get("verdict"), stored.header.get("detail")
             if outcome not in _OUTCOMES or not isinstance(detail, str):
                 self._store.note(f"{stored.path.name} has no verdict and is not used; delete it")
-            elif self._identity.is_source(stored.header.get("source")) and self._begins_as(stored):
+            elif self._identity.is_marked(stored.header) and self._begins_as(stored):
                 self._store.used(stored)
                 return Verdict(outcome, detail)
         return None
 
     def _begins_as(self, stored: Stored) -> bool:
         """Whether today's model does at first what the stored one did: a file that it reads may say otherwise."""
-        start = self._identity.start
         try:
-            then = stored.tensors("start.")
+            return self._identity.start.agrees(stored.tensors())
         except DamagedError as error:
-            self._store.note(f"{stored.path.name} is damaged ({error}) and not used; delete it")
+            self._store.note(f"{stored.path.name} {error} and is not used; delete it")
             return False
-        return start.agrees(replace(start, values=then))
 
     def keep(self, name: str, verdict: Verdict) -> None:
         key = self._key(name)
-        if key and verdict.outcome in _OUTCOMES and self._identity.source:
-            header = {"source": self._identity.source, "verdict": verdict.outcome, "detail": verdict.detail}
-            start = {f"start.{name}": value for name, value in self._identity.start.values.items()}
-            self._store.write("contract", key, self._identity.which, header, start)
+        mine = self._identity
+        if key and verdict.outcome in _OUTCOMES and mine.source and mine.is_as_loaded():
+            header = mine.marks() | {"verdict": verdict.outcome, "detail": verdict.detail}
+            self._store.write("contract", key, mine.which(), header, mine.start.values)
 
     def _key(self, name: str) -> str | None:
         """None for a contract of the user's whose source cannot be read."""

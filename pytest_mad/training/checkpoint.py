@@ -72,8 +72,8 @@ def _unpack(training: Training, plain: dict[str, Any], tensors: dict[str, Tensor
     (name, position, has_gauss, cached), (version, gauss) = plain["numpy"], plain["python"]
     numpy_state = (str(name), _words(tensors, "numpy").astype(np.uint32), int(position), int(has_gauss), float(cached))
     python_state = (int(version), tuple(_words(tensors, "python").tolist()), gauss)
-    load_weights(training.model, _below("weights.", tensors))
-    training.optimizer.load_state_dict(_optimizer_state(training.optimizer, _below("optimizer.", tensors)))
+    load_weights(training.model, below("weights.", tensors))
+    training.optimizer.load_state_dict(_optimizer_state(training.optimizer, below("optimizer.", tensors)))
     np.random.set_state(numpy_state)
     random.setstate(python_state)
     torch.set_rng_state(tensors["random.torch"])
@@ -82,7 +82,20 @@ def _unpack(training: Training, plain: dict[str, Any], tensors: dict[str, Tensor
     training.step, training.curve = step, curve
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def can_be_restored(model: nn.Module) -> bool:
+    """Whether tensors can be put back into this model, tried with its own: some buffers cannot be written.
+
+    And none of its parameters lies transposed in memory, in whose order the fused optimizer reads its state.
+    """
+    try:
+        load_weights(model, weights_of(model))
+    except Exception:
+        return False
+    return all(parameter.is_contiguous() for parameter in model.parameters())
+
+
+def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin so, without that beginning."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 

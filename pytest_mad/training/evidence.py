@@ -12,87 +12,118 @@ import io
 import math
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pytest_mad.determinism import one_thread, seeded
 from pytest_mad.grid import Setting
+from pytest_mad.sources import is_users
 
 from .data import TaskData
 from .recipe import Point
-from .trial import loss_of, to_device
+from .trial import autocast, loss_of, to_device
 
 #: Optimizer steps: what reaches only the gradient shows from the second on.
 STEPS = 3
-ROWS = 4
+#: Sequences per step, at most; in double precision fewer, for it takes longer.
+ROWS, PRECISE_ROWS = 32, 4
 #: Sequences of test data that are answered in evaluation mode.
 ANSWERED = 16
 #: Entries kept of a tensor of logits; its mean and mean square speak for the others.
 SAMPLE = 2048
 #: Two formulas of one function differ by some 1e-13 in double precision. An epsilon of 1e-8 becomes visible above 1e-9.
 TOLERANCE = 1e-9
-#: For models that only run in their own precision, whose rounding depends on the machine.
-COARSE = 1e-4
-_SMALL = 1000
+#: As a part of the largest number, where rounding depends on the machine: in float32, and under autocast.
+COARSE, COARSEST = 1e-3, 0.05
+_LARGE = 10**6
+_PRECISE = "precise."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """Losses and logits of a model over a few steps of one trial, as vectors by name."""
 
+    #: in the model's own precision, and, where it runs there, in double: so a changed epsilon shows, and a faster
+    #: formula does not. Neither sees what the other does: an overflow of float32 is none in double.
     values: dict[str, Tensor]
-    #: computed in double precision, so that a changed epsilon shows and a faster formula does not
-    precise: bool
-    #: nothing but parameters moved. A counter of steps would decide what no few steps can show.
+    #: nothing but trained parameters moved. A counter of steps would decide what no few steps can show.
     steady: bool
+    coarse: float = COARSE
 
-    def agrees(self, other: Evidence) -> bool:
-        """Whether both show the same function."""
-        tolerance = TOLERANCE if self.precise else COARSE
-        return (
-            self.precise == other.precise
-            and self.values.keys() == other.values.keys()
-            and all(_close(mine, other.values[name], tolerance) for name, mine in self.values.items())
-        )
+    @property
+    def is_enough(self) -> bool:
+        """Whether a model can be known by this alone."""
+        is_finite = all(bool(value.isfinite().all()) for value in self.values.values())
+        return self.steady and is_finite and self.coarse == COARSE and any(n.startswith(_PRECISE) for n in self.values)
 
+    def agrees(self, values: dict[str, Tensor]) -> bool:
+        """Whether other values show the same function."""
+        return self.values.keys() == values.keys() and all(self._close(name, values[name]) for name in values)
 
-def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=0, atol=tolerance, equal_nan=True)
+    def _close(self, name: str, other: Tensor) -> bool:
+        mine = self.values[name]
+        if mine.shape != other.shape or mine.dtype != other.dtype:
+            return False
+        largest = max(1.0, float(mine.abs().nan_to_num().max())) if mine.numel() else 1.0
+        tolerance = TOLERANCE if name.startswith(_PRECISE) else self.coarse * largest
+        return torch.allclose(mine, other, rtol=0, atol=tolerance, equal_nan=True)
 
 
 def gather(
     make: Callable[[], nn.Module], setting: Setting, point: Point, data: TaskData, device: torch.device
 ) -> Evidence:
-    """Evidence of the models that ``make`` gives: in double precision, or in their own if they run in no other."""
+    """Evidence of the models that ``make`` gives."""
+    precision = autocast(device, setting.recipe)
+    own, is_steady = _observe(make(), setting, point, data, device, min(ROWS, setting.recipe.batch_size), precision)
     try:
-        return _observe(make().double(), setting, point, data, device, precise=True)
-    except Exception:  # a kernel or a cast that wants float32; what is really wrong is raised by the second try
-        return _observe(make(), setting, point, data, device, precise=False)
+        rows = PRECISE_ROWS
+        fine, _ = _observe(make().double(), setting, point, data, device, rows, contextlib.nullcontext())
+    except Exception:  # a kernel or a cast that wants float32
+        fine = {}
+    return Evidence(
+        values=own | {f"{_PRECISE}{name}": value for name, value in fine.items()},
+        steady=is_steady,
+        coarse=COARSEST if isinstance(precision, torch.autocast) else COARSE,
+    )
 
 
 def _observe(
-    model: nn.Module, setting: Setting, point: Point, data: TaskData, device: torch.device, *, precise: bool
-) -> Evidence:
-    """Answers in evaluation mode, then a few optimizer steps and the answers in training mode behind them."""
-    inputs, targets = to_device(type(data.train)(*(part[: ROWS * STEPS] for part in data.train)), device)
+    model: nn.Module,
+    setting: Setting,
+    point: Point,
+    data: TaskData,
+    device: torch.device,
+    rows: int,
+    precision: contextlib.AbstractContextManager[Any],
+) -> tuple[dict[str, Tensor], bool]:
+    """Answers in evaluation mode, losses of a few steps, answers in training mode; and whether all else stood still."""
+    inputs, targets = to_device(type(data.train)(*(part[: rows * STEPS] for part in data.train)), device)
     asked, _ = to_device(type(data.test)(*(part[:ANSWERED] for part in data.test)), device)
-    with one_thread(device), seeded("evidence", setting.id), _eagerly():
+    with one_thread(device), seeded("evidence", setting.id), _eagerly(), precision:
         with torch.no_grad():
-            values = {"evaluation": _digest(model.eval()(asked))}
-        losses, states = [], []
+            answers = model.eval()(asked)  # what a model keeps of its first call is there from now on
+            states = [hidden_state(model, buffers=True)]
+            values = {"evaluation": _digest(model(asked)), "repeated": _digest(answers)}
+        still = {name: _content(parameter) for name, parameter in model.named_parameters()}
+        losses = []
         model.train()
-        for rows, answers in zip(torch.split(inputs, ROWS), torch.split(targets, ROWS), strict=True):
-            losses.append(_descend(model, rows, answers, point.lr))
+        for part, expected in zip(torch.split(inputs, rows), torch.split(targets, rows), strict=True):
+            losses.append(_descend(model, part, expected, point.lr))
             states.append(hidden_state(model, buffers=True))
         with torch.no_grad():
-            values["training"] = _digest(model(inputs[:ROWS]))
+            values["training"] = _digest(model(inputs[:rows]))
+            model.eval()(asked)
+        states.append(hidden_state(model, buffers=True))
         values["losses"] = torch.stack(losses).cpu()
-    return Evidence(values=values, precise=precise, steady=None not in states and len(set(states)) == 1)
+        moved = any(p.grad is None and _content(p) != still[name] for name, p in model.named_parameters())
+    return values, None not in states and len(set(states)) == 1 and not moved
 
 
 def _eagerly() -> contextlib.AbstractContextManager[Any]:
@@ -129,41 +160,68 @@ def _digest(logits: Tensor) -> Tensor:
 def hidden_state(model: nn.Module, *, buffers: bool) -> str | None:
     """A digest of what a model carries from step to step beside its parameters; None where that cannot be told.
 
-    Attributes of its modules and their classes, and plain globals of the files that these are written in.
+    Attributes of its modules, and what the user's classes and files behind them hold. The same in every process.
     """
-    own = [
-        {name: value for name, value in vars(module).items() if name not in _TORCHS_OWN} for module in model.modules()
-    ]
+    own = [_attributes(module) for module in model.modules()]
     out = io.BytesIO()
     try:
-        _Digester(out).dump((own, dict(model.named_buffers()) if buffers else {}, list(_shared(model))))
+        _Digester(out).dump((own, dict(model.named_buffers()) if buffers else {}))
     except Exception:  # an open file, a lock, a generator: it may hold a state
         return None
-    return hashlib.sha256(out.getvalue()).hexdigest()
+    return hashlib.sha256(out.getvalue() + _shared(model)).hexdigest()
 
 
 _TORCHS_OWN = ("_parameters", "_buffers", "_modules", "training")
 
 
-def _shared(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Plain values that the model's classes and their files hold."""
-    classes = {cls for module in model.modules() for cls in type(module).__mro__ if not _is_torchs(cls)}
-    holders: list[Any] = [*classes, *filter(None, (sys.modules.get(name) for name in {c.__module__ for c in classes}))]
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Without what torch keeps, the numbers of hooks, and the order of sets: these are others in another process."""
+    found: dict[str, Any] = {}
+    for name, value in vars(module).items():
+        if name.endswith("hooks") and isinstance(value, dict):
+            found[name] = list(value.values())
+        elif isinstance(value, set | frozenset):
+            found[name] = sorted(map(repr, value))
+        elif name not in _TORCHS_OWN:
+            found[name] = value
+    return found
+
+
+def _shared(model: nn.Module) -> bytes:
+    """What the user's classes and their files hold, as far as it can be told."""
+    classes = {cls for module in model.modules() for cls in type(module).__mro__ if is_users(cls.__module__)}
+    holders: list[Any] = [*classes, *(sys.modules[name] for name in {cls.__module__ for cls in classes})]
+    digest = hashlib.sha256()
     for holder in sorted(holders, key=lambda h: (h.__name__, isinstance(h, type))):
         for name, value in sorted(vars(holder).items()):
-            if _is_plain(value) and not name.startswith("__"):
-                yield f"{holder.__name__}.{name}", value
+            if not name.startswith("__") and _is_tellable(value):
+                digest.update(f"{holder.__name__}.{name}".encode() + _told(value))
+    return digest.digest()
 
 
-def _is_torchs(cls: type) -> bool:
-    return cls is object or cls.__module__.partition(".")[0] == "torch"
+def _is_tellable(value: object) -> bool:
+    """Data, functions with attributes, and objects of the user's classes; others may be anything."""
+    if isinstance(value, nn.Module | type | ModuleType):
+        return False
+    plain = (int, float, str, list, tuple, dict, Tensor, FunctionType, np.ndarray, np.random.Generator)
+    return isinstance(value, plain) or is_users(type(value).__module__)
 
 
-def _is_plain(value: object) -> bool:
-    if isinstance(value, list | tuple | set | dict):
-        parts = list(value.values()) if isinstance(value, dict) else list(value)
-        return len(parts) <= _SMALL and all(isinstance(part, int | float | str) for part in parts)
-    return isinstance(value, int | float | str)
+def _told(value: object) -> bytes:
+    out = io.BytesIO()
+    try:
+        _Digester(out).dump(value)
+    except Exception:  # what holds a lock or a file
+        return b""
+    return out.getvalue()
+
+
+def _content(tensor: Tensor) -> str:
+    """A digest of a tensor; of a large one only how often it was written."""
+    if tensor.numel() > _LARGE:
+        return f"{tensor.dtype} {tuple(tensor.shape)} {tensor._version}"
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return f"{tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(flat.numpy().tobytes()).hexdigest()}"
 
 
 class _Digester(pickle.Pickler):
@@ -174,10 +232,10 @@ class _Digester(pickle.Pickler):
         self.fast = True  # without a memo, equal content gives equal bytes
 
     def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, nn.Parameter) or type(value) is weakref.ref:
+            return str, (f"parameter {getattr(value, 'shape', '')}",)  # watched on its own; nn.LSTM lists its weights
         if isinstance(value, Tensor):
-            content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            text = hashlib.sha256(content.numpy().tobytes()).hexdigest()
-            return str, (f"tensor {value.dtype} {tuple(value.shape)} {text}",)
+            return str, (_content(value),)
         if isinstance(value, nn.Module):  # listed on its own
             return str, (f"module {type(value).__qualname__}",)
         if isinstance(value, FunctionType):

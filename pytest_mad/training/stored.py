@@ -6,12 +6,12 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pytest_mad.adapters import build_model
 from pytest_mad.architecture import Architecture
@@ -20,18 +20,20 @@ from pytest_mad.packages import version
 from pytest_mad.sources import code_digest, source_digest
 from pytest_mad.store import DamagedError, Store, Stored, key_of
 
-from .checkpoint import load_weights, pack, unpack, weights_of
+from .checkpoint import below, can_be_restored, load_weights, pack, unpack, weights_of
 from .data import TaskData, load_data
 from .evidence import Evidence, gather, hidden_state
 from .metrics import Accuracies
 from .recipe import Point
-from .trial import Training, Trial, autocast, initial_model
+from .trial import Training, Trial, evaluate, initial_model, to_device
 
 #: What a trial computes with, beside the model.
 _CODE = ("training", "tasks", "adapters.py", "backbones.py", "determinism.py", "seeds.py")
 _KERNELS = ("triton", "flash-linear-attention", "mamba-ssm", "causal-conv1d", "flash-attn")
 #: Parts of a recipe that choose among trials and change none.
 _OF_SWEEPS = ("points", "race", "selection", "metric")
+#: How far apart the scores of two formulas of one function may lie: an answer on the edge may tip over.
+_OF_TIES = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,26 +41,35 @@ class Identity:
     """Which model a trial begins with: its shapes, its source, and what it does in its first steps."""
 
     make: Callable[[], nn.Module]
-    shapes: tuple[tuple[str, tuple[int, ...]], ...]
-    #: None where it cannot be read
+    #: name, shape, dtype and whether it is trained, of all parameters and buffers
+    shapes: tuple[tuple[object, ...], ...]
+    read_source: Callable[[], str | None]
+    #: None where it cannot be read, or is no longer what was loaded
     source: str | None
     start: Evidence
-    #: whether evidence of both ends is enough to know a model by; if not, its source must be the same as well
-    by_evidence: bool
+    #: what the model carries at first beside its parameters, e.g. values that were read from a file
+    hidden: str | None
 
-    @property
-    def which(self) -> str:
+    def which(self, *evidence: Evidence) -> str:
         """Another one for another model, so that none takes the place of another's file."""
-        digest = hashlib.sha256(
-            b"".join(self.start.values[name].numpy().tobytes() for name in sorted(self.start.values))
-        )
-        if not self.by_evidence:
-            digest.update(str(self.source).encode())
+        marks = "" if self.start.is_enough else f"{self.source} {self.hidden}"
+        digest = hashlib.sha256(marks.encode())
+        for one in (self.start, *evidence):
+            for name in sorted(one.values):
+                digest.update(one.values[name].numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def is_source(self, source: object) -> bool:
-        """Whether the source is known, and is this one."""
-        return self.source is not None and self.source == source
+    def marks(self) -> dict[str, Any]:
+        """What a file says of the model beside evidence."""
+        return {"source": self.source, "hidden": self.hidden}
+
+    def is_marked(self, header: dict[str, Any]) -> bool:
+        """Whether source and first state are known, and are those of a file."""
+        return None not in self.marks().values() and all(header.get(k) == v for k, v in self.marks().items())
+
+    def is_as_loaded(self) -> bool:
+        """Whether no file of the source was edited meanwhile: the results would stand beside the wrong text."""
+        return self.read_source() == self.source
 
 
 @functools.lru_cache(maxsize=64)
@@ -71,15 +82,19 @@ def identify(
         return initial_model(lambda: build_model(architecture, setting, device), setting, point, seed, device)
 
     model = make()
-    start = gather(make, setting, point, load_data(setting, seed, data_dir), device)
-    has_autocast = type(autocast(device, setting.recipe)) is torch.autocast
-    classes = {type(module).__module__ for module in model.modules()}
+    classes = sorted({type(module).__module__ for module in model.modules()})
+    read_source = functools.partial(source_digest, architecture.modules, classes)
+    is_as_loaded = architecture.modules and source_digest(architecture.modules) == architecture.loaded
     return Identity(
         make=make,
-        shapes=tuple((name, tuple(p.shape)) for name, p in model.named_parameters()),
-        source=source_digest(sorted({*classes, *([architecture.module] if architecture.module else [])})),
-        start=start,
-        by_evidence=start.precise and start.steady and not has_autocast,
+        shapes=tuple(
+            (name, tuple(tensor.shape), str(tensor.dtype), tensor.requires_grad)
+            for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        ),
+        read_source=read_source,
+        source=read_source() if is_as_loaded else None,
+        start=gather(make, setting, point, load_data(setting, seed, data_dir), device),
+        hidden=hidden_state(model, buffers=True),
     )
 
 
@@ -95,130 +110,143 @@ def surroundings(device: torch.device) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a trial is, beside its model."""
+
+    setting: Setting
+    point: Point
+    seed: int
+    data: TaskData
+    device: torch.device
+    engine: str
+
+    def key(self, identity: Identity) -> str:
+        recipe = {name: value for name, value in self.setting.recipe.to_json().items() if name not in _OF_SWEEPS}
+        return key_of(
+            {
+                "task": self.setting.task,
+                "version": self.setting.family.version,
+                "params": self.setting.params.to_json(),
+                "data": _content(self.data),
+                "recipe": recipe,
+                "point": asdict(self.point),
+                "seed": self.seed,
+                "engine": self.engine,
+                "threads": 1,
+                "shapes": identity.shapes,
+                "code": code_digest(*_CODE),
+                **surroundings(self.device),
+            }
+        )
+
+
 def stored_trial(
-    store: Store | None,
-    architecture: Architecture,
-    setting: Setting,
-    point: Point,
-    seed: int,
-    data: TaskData,
-    data_dir: Path | None,
-    device: torch.device,
-    engine: str,
+    store: Store | None, architecture: Architecture, data_dir: Path | None, spec: Spec
 ) -> StoredTrial | None:
     """Where a trial is, or will be, stored; None without a store, or for a model that cannot be trained."""
     if store is None:
         return None
     try:
-        identity = identify(architecture, setting, point, seed, data_dir, device)
+        identity = identify(architecture, spec.setting, spec.point, spec.seed, data_dir, spec.device)
     except Exception as error:
         store.note(f"a model that fails in its first steps is not kept ({type(error).__name__})")
         return None
-    is_published = data_dir is not None
-    return StoredTrial(store, identity, setting, point, seed, data, device, engine, is_published=is_published)
+    return StoredTrial(store, identity, spec)
 
 
 class StoredTrial:
     """One trial's place in the store. It is also where the trial is kept while it is under way."""
 
-    def __init__(
-        self,
-        store: Store,
-        identity: Identity,
-        setting: Setting,
-        point: Point,
-        seed: int,
-        data: TaskData,
-        device: torch.device,
-        engine: str,
-        *,
-        is_published: bool = False,
-    ) -> None:
-        self._store, self._identity = store, identity
-        self._gather = functools.partial(gather, setting=setting, point=point, data=data, device=device)
-        recipe = {name: value for name, value in setting.recipe.to_json().items() if name not in _OF_SWEEPS}
-        self._point, self._seed, self._which = point, seed, identity.which
-        self._state: str | None = None
-        self._key = key_of(
-            {
-                "task": setting.task,
-                "version": setting.family.version,
-                "params": setting.params.to_json(),
-                "data": _content(data) if is_published else None,
-                "recipe": recipe,
-                "point": asdict(point),
-                "seed": seed,
-                "engine": engine,
-                "threads": 1,
-                "shapes": identity.shapes,
-                "code": code_digest(*_CODE),
-                **surroundings(device),
-            }
-        )
+    def __init__(self, store: Store, identity: Identity, spec: Spec) -> None:
+        self._store, self._identity, self._spec = store, identity, spec
+        self._key, self._which = spec.key(identity), identity.which()
+        #: what checkpoints must share with the start; None where there can be none
+        self._hidden: str | None = None
 
     def find(self) -> tuple[Trial, nn.Module] | None:
         """The trial and its trained model, if today's model is the one that was trained."""
-        for stored in self._store.find("trial", self._key):
-            try:
-                found = self._read(stored)
-            except DamagedError as error:
-                self._store.note(f"{stored.path.name} {error} and is not used; delete it")
-                continue
+        candidates = (self._read_safely(stored) for stored in self._store.find("trial", self._key))
+        return next(filter(None, candidates), None)
+
+    def _read_safely(self, stored: Stored) -> tuple[Trial, nn.Module] | None:
+        try:
+            found = self._read(stored)
+        except DamagedError as error:
+            self._store.note(f"{stored.path.name} {error} and is not used; delete it")
+        except Exception:  # today's model does not bear those weights: it is another
+            return None
+        else:
             if found:
                 self._store.used(stored)
-                return found
+            return found
         return None
 
     def _read(self, stored: Stored) -> tuple[Trial, nn.Module] | None:
-        header, mine = stored.header, self._identity
-        trial = trial_from(header.get("trial"), self._point, self._seed)
-        then_by_evidence = header.get("by_evidence") is True
-        if not (mine.by_evidence and then_by_evidence) and not mine.is_source(header.get("source")):
+        mine, tensors, spec = self._identity, stored.tensors(), self._spec
+        trial = trial_from(stored.header.get("trial"), spec.point, spec.seed)
+        by_evidence = mine.start.is_enough and stored.header.get("by_evidence") is True
+        if not (by_evidence or mine.is_marked(stored.header)) or not mine.start.agrees(below("start.", tensors)):
             return None
-        if not mine.start.agrees(replace(mine.start, values=stored.tensors("start."))):
+        weights = below("weights.", tensors)
+        if not self._end(weights).agrees(below("end.", tensors)):
             return None
-        weights = stored.tensors("weights.")
-        end = self._gather(lambda: load_weights(mine.make(), weights))
-        if not end.agrees(replace(end, values=stored.tensors("end."))):
-            return None
-        return trial, load_weights(mine.make(), weights).eval()
+        model = load_weights(mine.make(), weights).eval()
+        test = evaluate(model, to_device(spec.data.test, spec.device), spec.setting.recipe)
+        return (trial, model) if abs(test.accuracy - trial.test.accuracy) <= _OF_TIES else None
+
+    def _end(self, weights: dict[str, Tensor]) -> Evidence:
+        """Evidence of today's model with trained weights."""
+        spec = self._spec
+        return gather(
+            lambda: load_weights(self._identity.make(), weights), spec.setting, spec.point, spec.data, spec.device
+        )
 
     def keep(self, trial: Trial, model: nn.Module) -> None:
         """Store a finished trial; what was kept of it on the way is no longer needed."""
-        mine, weights = self._identity, weights_of(model)
+        mine = self._identity
         try:
-            end = self._gather(lambda: load_weights(mine.make(), weights))
+            weights = weights_of(model)
+            end = self._end(weights)
         except Exception as error:  # the trial is as good as without a store
-            self._store.note(f"a model that cannot be built twice is not kept ({type(error).__name__})")
-            return
-        tensors = {f"weights.{name}": tensor for name, tensor in weights.items()}
-        tensors |= {f"start.{name}": value for name, value in mine.start.values.items()}
-        tensors |= {f"end.{name}": value for name, value in end.values.items()}
-        header = {
-            "source": mine.source,
-            "by_evidence": mine.by_evidence and end.precise and end.steady,
-            "trial": asdict(trial),
-        }
-        self._store.write("trial", self._key, self._which, header, tensors)
+            self._store.note(f"a model that does not bear its own weights anew is not kept ({type(error).__name__})")
+        else:
+            if mine.source and not mine.is_as_loaded():
+                self._store.note("a source file was edited while it ran, so what it trained is not kept")
+            else:
+                tensors = {f"weights.{name}": tensor for name, tensor in weights.items()}
+                tensors |= {f"start.{name}": value for name, value in mine.start.values.items()}
+                tensors |= {f"end.{name}": value for name, value in end.values.items()}
+                header = mine.marks() | {
+                    "by_evidence": mine.start.is_enough and end.is_enough,
+                    "trial": asdict(trial),
+                }
+                self._store.write("trial", self._key, mine.which(end), header, tensors)
         self._store.remove("checkpoint", self._key, self._which)
 
     def resume(self, training: Training) -> None:
         """Bring the training to the last evaluation that it reached in a run that was cut off."""
-        self._state = hidden_state(training.model, buffers=False)
+        if self._identity.source is None or not can_be_restored(training.model):
+            return
+        self._hidden = hidden_state(training.model, buffers=False)
         for stored in self._store.find("checkpoint", self._key, self._which):
-            if self._identity.is_source(stored.header.get("source")):
+            if self._identity.is_marked(stored.header):
                 try:
                     unpack(training, stored.header, stored.tensors())
                 except DamagedError as error:
                     self._store.note(f"{stored.path.name} {error} and is not used; delete it")
 
     def save(self, training: Training) -> None:
-        """Keep the training as it is now. One whose model counts its steps somewhere else cannot go on from tensors."""
-        state = hidden_state(training.model, buffers=False)
-        if state is not None and state == self._state and self._identity.source:
+        """Keep the training as it is now, unless its model carries a state beside its tensors."""
+        if self._hidden is None or hidden_state(training.model, buffers=False) != self._hidden:
+            return
+        try:
             plain, tensors = pack(training)
-            self._store.write("checkpoint", self._key, self._which, {"source": self._identity.source, **plain}, tensors)
-        self._state = state
+        except Exception:  # tensors of a kind that no file holds
+            self._hidden = None
+            return
+        if self._identity.is_as_loaded():
+            self._store.write("checkpoint", self._key, self._which, self._identity.marks() | plain, tensors)
 
 
 def trial_from(data: Any, point: Point, seed: int) -> Trial:
@@ -267,7 +295,7 @@ def _whole(value: object) -> int:
 
 
 def _content(data: TaskData) -> str:
-    """A digest of published data, which no parameter names."""
+    """A digest of the data itself: a task of the user's may change without another version."""
     digest = hashlib.sha256()
     for batch in data:
         for array in batch:

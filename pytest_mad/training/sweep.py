@@ -23,7 +23,7 @@ from .data import load_data
 from .engines import ENGINES, Finished, Job
 from .memory import keep_freed_memory
 from .metrics import Accuracies
-from .stored import stored_trial
+from .stored import Spec, stored_trial
 from .trial import Progress, Trial, TrialError
 from .vmap import Outcome
 
@@ -92,7 +92,12 @@ def run_sweep(
         progress=progress,
         deadline=deadline,
         places={
-            point: stored_trial(store, architecture, setting, point, seed, data, data_dir, device, engine)
+            point: stored_trial(
+                store,
+                architecture,
+                data_dir,
+                Spec(setting=setting, point=point, seed=seed, data=data, device=device, engine=engine),
+            )
             for point in setting.recipe.points
         },
         is_enough=lambda outcomes: is_enough(setting, outcomes),

@@ -280,7 +280,7 @@ def check(build: Callable[[], nn.Module], setting: Setting, members: Sequence[Me
         try:
             stack = Stack(together)
             for inputs_BT, targets_BT in (batch, [part.flip(0) for part in batch]):
-                losses_M = torch.stack([_loss_alone(model, inputs_BT, targets_BT, setting.recipe) for model in alone])
+                losses_M = torch.stack([loss_alone(model, inputs_BT, targets_BT, setting.recipe) for model in alone])
                 inputs_MBT, targets_MBT = (part.expand(len(alone), -1, -1) for part in (inputs_BT, targets_BT))
                 found_M = stack.backward(inputs_MBT, targets_MBT, setting.recipe)
                 compare(alone, losses_M, together, found_M, setting.recipe)
@@ -295,7 +295,7 @@ def check(build: Callable[[], nn.Module], setting: Setting, members: Sequence[Me
             raise EngineError(f"torch.func.vmap does not run it: {type(error).__name__}: {line}") from error
 
 
-def _loss_alone(model: nn.Module, inputs_BT: Tensor, targets_BT: Tensor, recipe: Recipe) -> Tensor:
+def loss_alone(model: nn.Module, inputs_BT: Tensor, targets_BT: Tensor, recipe: Recipe) -> Tensor:
     """Forward and backward without vmap; :class:`EngineError` if that depends on, or changes, more than its tensors."""
     before = _attributes(model)
     with seeded("vmap"):
@@ -306,7 +306,7 @@ def _loss_alone(model: nn.Module, inputs_BT: Tensor, targets_BT: Tensor, recipe:
             loss = loss_of(model, inputs_BT, targets_BT)
         loss.backward()  # type: ignore[no-untyped-call]
         if _draws(inputs_BT.device) != undisturbed:
-            raise EngineError("it draws random numbers, as dropout does, which would depend on the others in the stack")
+            raise EngineError("it draws random numbers, as dropout does: they would not be those of the loop")
     for name, value in _attributes(model).items():
         if name not in before or not (value is before[name] or (isinstance(value, _PLAIN) and value == before[name])):
             raise EngineError(f"{name} changes when the model is called, and is no buffer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from pytest_mad import architecture
 from pytest_mad.architecture import from_factory
 from pytest_mad.store import Store
 from pytest_mad.training import stored, trial
@@ -103,13 +105,82 @@ def test_a_model_that_carries_a_count_begins_again(tmp_path):
     assert sweep(Counting, store) == (whole, False)
 
 
+class Initialised(Tiny):
+    """Scales itself by the first batch that it sees, as ActNorm does."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.is_initialised = False
+
+    def forward(self, tokens):
+        logits = super().forward(tokens)
+        if self.training and not self.is_initialised:
+            self.scale.data = 1 / logits.detach().std()
+            self.is_initialised = True
+        return logits * self.scale
+
+
+class Expanded(Tiny):
+    """Has a buffer that nothing can be written into."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("ones", torch.ones(1).expand(32))
+
+    def forward(self, tokens):
+        return super().forward(tokens) * self.ones
+
+
+class Sparse(Tiny):
+    """Has a buffer that no file of the store holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("eye", torch.eye(32).to_sparse())
+
+
+@pytest.mark.parametrize("factory", [Initialised, Expanded, Sparse])
+def test_a_model_that_cannot_go_on_from_tensors_begins_again(tmp_path, factory):
+    """The run is the one without a store, whatever the store can do for it."""
+    whole, _ = sweep(factory, None)
+    store = Store(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(factory, store, 30)
+    assert checkpoints(store) == []
+    assert sweep(factory, store) == (whole, False)
+    assert sweep(factory, store)[0] == whole
+
+
+def test_a_value_that_was_read_from_a_file_belongs_to_a_checkpoint(tmp_path):
+    """Mended between Ctrl-C and the next run: what was trained with the old value is not gone on from."""
+    limit = [1e9]
+
+    class Clamped(Tiny):
+        def __init__(self):
+            super().__init__()
+            self.limit = limit[0]
+
+        def forward(self, tokens):
+            return super().forward(tokens).clamp(-self.limit, self.limit)
+
+    store = Store(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(Clamped, store, 30)
+    assert len(checkpoints(store)) == 1
+    limit[0] = 3.0  # reached late
+    whole, _ = sweep(Clamped, None)
+    assert sweep(Clamped, store) == (whole, False)
+
+
 def test_a_checkpoint_of_another_source_is_not_gone_on_from(tmp_path, monkeypatch, steps):
     """An edit in the middle of a run may change what comes late."""
     whole, _ = sweep(Noisy, None)
     store = Store(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         sweep(Noisy, store, 30)
-    monkeypatch.setattr(stored, "source_digest", lambda names: "another")
+    monkeypatch.setattr(architecture, "source_digest", lambda *modules: "another")
+    monkeypatch.setattr(stored, "source_digest", lambda *modules: "another")
     steps.clear()
     assert sweep(Noisy, store) == (whole, False)
     assert len(steps) == 45
@@ -136,6 +207,7 @@ def test_a_damaged_checkpoint_is_not_used(tmp_path, fault):
         tensors["random.torch"] = torch.zeros(5)
     if fault == "header":
         metadata["mad"] = metadata["mad"].replace('"step": 20', '"step": "x"')
+        metadata["sha256"] = hashlib.sha256(metadata["mad"].encode()).hexdigest()
     save_file(tensors, path, metadata)
     if fault == "cut":
         path.write_bytes(path.read_bytes()[:2000])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import struct
 
 import pytest
@@ -38,7 +39,6 @@ def test_what_is_written_is_found_under_its_key(tmp_path):
         "x.y": [0, 1, 2],
         "z": [[0, 0], [0, 0]],
     }
-    assert found.tensors("x.")["y"].tolist() == [0, 1, 2]
     assert list(store.find("contract", KEY)) == list(store.find("trial", key_of({"task": "other"}))) == []
     assert (store.folder / ".gitignore").read_text() == "*\n"
     assert json.loads((store.folder / MARK).read_text()) == {"schema": SCHEMA}
@@ -84,7 +84,10 @@ def test_a_disk_that_takes_nothing_is_said_once(tmp_path, monkeypatch, error, re
     assert not first.stored
     assert sweep(store).best.curve == first.best.curve
     assert len(calls) == 1
-    assert store.trouble == f"store {tmp_path}: cannot be written: {error.strerror}; the run goes on without it"
+    assert (
+        store.trouble
+        == f"store {tmp_path}: cannot be written: {error.strerror}; the run goes on without keeping results"
+    )
     assert reason in store.trouble
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
 
@@ -101,6 +104,14 @@ def test_a_store_of_another_version_is_neither_read_nor_written(tmp_path, text):
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A store with one trial."""
+    folder = tmp_path_factory.mktemp("store")
+    sweep(Store(folder))
+    return folder
+
+
 def header_of(path):
     (size,) = struct.unpack("<Q", path.read_bytes()[:8])
     return size
@@ -108,10 +119,10 @@ def header_of(path):
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
-def test_a_damaged_file_is_not_used_and_not_changed(tmp_path_factory, data):
+def test_a_damaged_file_is_not_used_and_not_changed(written, tmp_path_factory, data):
     """Bytes changed, cut off or added anywhere: the trial is trained again, without a traceback."""
-    folder = tmp_path_factory.mktemp("store")
-    fresh = sweep(Store(folder))
+    folder = shutil.copytree(written, tmp_path_factory.mktemp("copy") / "store")
+    fresh = sweep(None)
     (path,) = folder.glob("trial-*")
     content = path.read_bytes()
     kind = data.draw(st.sampled_from(["header", "anywhere", "cut", "longer", "random"]))
@@ -130,11 +141,8 @@ def test_a_damaged_file_is_not_used_and_not_changed(tmp_path_factory, data):
     found = next(iter(store.find("trial", path.name.split("-")[1])), None)
     assert found is None or isinstance(found.header, dict)
     assert path.read_bytes() == content
-    again = sweep(store)
-    if again.stored:  # what was changed says the same, e.g. another weight that nothing asks for
-        assert again.best.steps == fresh.best.steps
-    else:
-        assert again.best.curve == fresh.best.curve
+    again = sweep(store)  # it may be used where the same bytes were drawn, or some that nothing asks for
+    assert (again.best.curve, again.best.test) == (fresh.best.curve, fresh.best.test)
 
 
 def test_a_pickle_in_the_store_is_never_opened(tmp_path):
