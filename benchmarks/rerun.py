@@ -6,7 +6,7 @@ First the smoke suite, in one process, into an empty store; then again, ``--runs
 the whole command. Then the suite into another empty store, killed with SIGKILL at random moments, again and again,
 until it was killed ``--kills`` times; a store that is complete gives way to an empty one. Every time the scores must be
 those of the first run, no stored training may be written anew, and no file may be damaged. Prints a table and writes
-``benchmarks/results/rerun.json``.
+``benchmarks/results/rerun.json``; with ``--runs 0`` or ``--kills 0`` one half keeps what an earlier call found.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .record import save
+from pytest_mad.files import read_json
+
+from .record import RESULTS, save
 
 
 def start(arch: str, folder: Path, tasks: str | None) -> subprocess.Popen[bytes]:
@@ -109,15 +111,20 @@ def main() -> None:
             again.append(finish(start(arguments.arch, folder, arguments.tasks)))
             scores, stored = found(folder)
             assert scores == whole and stored == len(whole), "not everything was found again"
-    summary = {"first": round(first, 2), "again": [round(seconds, 2) for seconds in again]}
+    summary: dict[str, Any] = {}
     if again:
+        summary = {"first": round(first, 2), "again": [round(seconds, 2) for seconds in again]}
         print(
             f"again: median {statistics.median(again):.1f} s, {min(again):.1f} to {max(again):.1f} s, {len(again)} runs"
         )
     if arguments.kills:
         summary |= kill_again_and_again(arguments.arch, arguments.tasks, arguments.kills, max(first / 3, 8), whole)
         print(f"killed {summary['kills']} times in {summary['runs_completed']} runs: nothing lost, repeated or damaged")
-    save("rerun", arch=arguments.arch, tasks=arguments.tasks, **summary)
+    file, asked = RESULTS / "rerun.json", {"arch": arguments.arch, "tasks": arguments.tasks}
+    known = read_json(file) if file.exists() else {}
+    names = ("kills", "runs_completed", "first", "again") if asked.items() <= known.items() else ()
+    kept = {name: known[name] for name in names if name in known}
+    save("rerun", **asked, **(kept | summary))
 
 
 if __name__ == "__main__":
