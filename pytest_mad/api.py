@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ from .executors.inline import RunOptions, run_and_judge, run_setting
 from .grid import Setting, as_published, select, settings
 from .report.json_file import scores
 from .result import Result
+from .store import open_store
+
+
+class StoreWarning(UserWarning):
+    """A store that is damaged or cannot be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,10 @@ def evaluate(
     the model raises.
     """
     options = _options(seeds=seeds, first_seed=first_seed, device=device, engine=engine, data_dir=data_dir, store=store)
-    return run_setting(from_factory(make_model), _as_run(setting, options), options)
+    try:
+        return run_setting(from_factory(make_model), _as_run(setting, options), options)
+    finally:
+        _tell_of_trouble(options)
 
 
 def evaluate_suite(
@@ -58,12 +67,21 @@ def evaluate_suite(
     if tasks is not None:
         chosen = select(chosen, tasks)
     run, architecture = _options(**options), from_factory(make_model)
-    return suite_score({name: run_and_judge(architecture, _as_run(s, run), run).result for name, s in chosen.items()})
+    results = {name: run_and_judge(architecture, _as_run(s, run), run).result for name, s in chosen.items()}
+    _tell_of_trouble(run)
+    return suite_score(results)
 
 
 def _options(data_dir: str | Path | None = None, store: str | Path | None = None, **options: Any) -> RunOptions:
     folders = [None if path is None else Path(path) for path in (data_dir, store)]
     return RunOptions(data_dir=folders[0], store=folders[1], **options)
+
+
+def _tell_of_trouble(options: RunOptions) -> None:
+    """Warn where the store could not be used; the results are as good as without one."""
+    trouble = open_store(options.store).trouble if options.store else None
+    if trouble:
+        warnings.warn(trouble, StoreWarning, stacklevel=3)
 
 
 def _as_run(setting: Setting, options: RunOptions) -> Setting:

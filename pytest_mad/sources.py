@@ -11,7 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import packages_distributions
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 from .packages import version
@@ -23,14 +23,19 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 def source_digest(modules: Iterable[str], others: Iterable[str] = ()) -> str | None:
     """A digest of the files of these modules, and of all that they import; None where one of these has no file.
 
-    Files of the standard library do not count. Of an installed package only its version does, unless one of ``modules``
-    is in it: a package that is installed from a working copy changes without another version. ``others`` are reached
-    too, and make no such exception.
+    Files of the standard library do not count. Of an installed package its version and the list of digests do that the
+    installer left: what is installed from a working copy changes without another version. ``others`` are reached too;
+    they need no file.
     """
-    modules = list(modules)
+    try:
+        return _source_digest(list(modules), others)
+    except Exception:  # a file that was deleted meanwhile, or nested too deeply to be parsed
+        return None
+
+
+def _source_digest(modules: list[str], others: Iterable[str]) -> str | None:
     files: set[str] = set()
     installed: set[str] = set()
-    own = {name.partition(".")[0] for name in modules}
     waiting = [*modules, *others]
     seen = set(waiting)
     while waiting:
@@ -42,11 +47,11 @@ def source_digest(modules: Iterable[str], others: Iterable[str] = ()) -> str | N
             continue
         if _is_ours(place):
             files.add(code_digest("layers", "backbones.py"))
-        elif _is_installed(place) and name.partition(".")[0] not in own:
+        elif _is_installed(place):
             installed.add(name.partition(".")[0])
         elif not _is_standard(place) or _is_installed(place):
             files.add(hashlib.sha256(place.read_bytes()).hexdigest())
-            new = set(_imported(name, place)) - seen
+            new = set(_imported(name, place, place.stat().st_mtime_ns)) - seen
             seen |= new
             waiting += new
     versions = sorted(f"{package} {_version(package)}" for package in installed)
@@ -71,12 +76,17 @@ def is_users(module: str) -> bool:
     return place is not None and not (_is_ours(place) or _is_installed(place) or _is_standard(place))
 
 
-def _imported(name: str, place: Path) -> Iterator[str]:
+@functools.lru_cache(maxsize=4096)
+def _imported(name: str, place: Path, written: int) -> tuple[str, ...]:
     """Names of modules that a file may import, anywhere in it; some may be names of something else."""
     try:
         tree = ast.parse(place.read_bytes())
     except (SyntaxError, ValueError):  # an extension module
-        return
+        return ()
+    return tuple(_names(tree, name, place))
+
+
+def _names(tree: ast.Module, name: str, place: Path) -> Iterator[str]:
     package = name if place.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -113,17 +123,20 @@ def _spec(name: str) -> ModuleSpec | None:
         return None
     try:
         return PathFinder.find_spec(name, folders)
-    except (ImportError, ValueError):
+    except Exception:  # a name that is none, or what other import hooks raise
         return None
 
 
 def _folders(package: str) -> list[str]:
     """Where a package's modules are looked for; a namespace has several, and no file."""
     loaded = sys.modules.get(package)
-    if loaded is not None:
-        return list(getattr(loaded, "__path__", ()))
-    spec = _spec(package)
-    return list(spec.submodule_search_locations or ()) if spec else []
+    try:
+        if loaded is not None:
+            return list(getattr(loaded, "__path__", ()))
+        spec = _spec(package)
+        return list(spec.submodule_search_locations or ()) if spec else []
+    except Exception:  # a namespace looks its parents up, which need not be there
+        return []
 
 
 def _is_ours(place: Path) -> bool:
@@ -151,9 +164,14 @@ def _standard() -> tuple[Path, ...]:
     return tuple(Path(paths[name]).resolve() for name in ("stdlib", "platstdlib"))
 
 
+@functools.cache
 def _version(package: str) -> str:
-    """Of the distribution that a top-level package comes with."""
-    return ", ".join(sorted(version(name) or "" for name in _distributions().get(package, [])))
+    """Of the distributions that a top-level package comes with, with a digest of what was installed."""
+    found = []
+    for name in _distributions().get(package, []):
+        record = hashlib.sha256((distribution(name).read_text("RECORD") or "").encode()).hexdigest()
+        found.append(f"{version(name)} {record}")
+    return ", ".join(found)
 
 
 @functools.cache

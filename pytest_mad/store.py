@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ MARK = "store.json"
 #: Kept per key: more are architectures of long ago.
 MOST = 16
 _HEADER, _DIGEST = "mad", "sha256"
+_PART = ".part"
+#: Seconds after which nobody writes a file any more.
+_ABANDONED = 24 * 3600
 
 
 class DamagedError(ValueError):
@@ -65,7 +69,7 @@ class Store:
         self.folder = folder
         #: one line about what went wrong first
         self.trouble: str | None = None
-        self._is_off = self._is_read_only = False
+        self._is_off = self._is_read_only = self._has_begun = False
         self._check()
 
     def find(self, kind: str, key: str, which: str = "*") -> Iterator[Stored]:
@@ -157,6 +161,11 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / ".gitignore", "*\n")
             write_text(self.folder / MARK, json.dumps({"schema": SCHEMA}) + "\n")
+        if not self._has_begun:
+            self._has_begun = True
+            for part in self.folder.glob(f".*{_PART}"):  # of a process that was killed while it wrote
+                if time.time() - _written(part) / 1e9 > _ABANDONED:
+                    part.unlink(missing_ok=True)
 
 
 @functools.lru_cache(maxsize=8)
@@ -183,7 +192,7 @@ def _digest(text: str) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=_PART)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

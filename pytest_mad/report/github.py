@@ -161,7 +161,7 @@ def _setting(name: str, record: dict[str, Any]) -> Line:
         accuracy_text(record["accuracy"]),
         accuracy_text(record["trivial"]),
         count_text(sum(trial["steps"] for trial in record["trials"])),
-        seconds_text(record["seconds"]),
+        "stored" if record["stored"] else seconds_text(record["seconds"]),
     )
 
 

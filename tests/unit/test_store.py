@@ -7,12 +7,15 @@ import os
 import pickle
 import shutil
 import struct
+import time
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_mad import evaluate
+from pytest_mad.api import StoreWarning
 from pytest_mad.architecture import from_factory
 from pytest_mad.store import MARK, MOST, SCHEMA, DamagedError, Store, key_of
 from pytest_mad.training.stored import trial_from
@@ -201,3 +204,21 @@ def test_any_json_is_a_trial_or_refused_in_one_line(content):
         trial_from(content, POINT, 0)
     except DamagedError as error:
         assert len(str(error).splitlines()) == 1
+
+
+def test_python_warns_of_a_store_that_cannot_be_used(tmp_path):
+    """The score is there all the same; the next call finds nothing and says so again."""
+    (tmp_path / MARK).write_text('{"schema": 2}')
+    with pytest.warns(StoreWarning, match="has schema 2"):
+        assert evaluate(Tiny, SETTING, store=tmp_path).normalized is not None
+    found = [evaluate(Tiny, SETTING, store=tmp_path / "good").stored for _ in range(2)]
+    assert found == [False, True]
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
+    """After a day; before that another process may still be writing it."""
+    for name, age in ((".old.part", 2), (".new.part", 0)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age * 86_400,) * 2)
+    Store(tmp_path).write("trial", KEY, "one", {}, {})
+    assert [path.name for path in tmp_path.glob(".*.part")] == [".new.part"]
