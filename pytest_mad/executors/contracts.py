@@ -154,7 +154,7 @@ def check(
     max_params: int | None,
     max_state: int | None,
     device: torch.device,
-    store: Path | None,
+    store: Path | None = None,
 ) -> Checked:
     """Ask one contract, or the store. Kept, because every training item of the process asks again."""
     started = time.monotonic()

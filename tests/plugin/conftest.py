@@ -58,15 +58,16 @@ class Project:
 
     def bare(self, *args, **kwargs):
         """Run in this process with these arguments only."""
-        return self.pytester.runpytest_inprocess(*BARE, *self._store(), *args, **kwargs)
+        return self.pytester.runpytest_inprocess(*BARE, *self._store(args), *args, **kwargs)
 
-    def _store(self):
-        return () if self.has_store else ("--mad-no-store",)
+    def _store(self, args):
+        compares = any(str(argument).startswith("--mad-compare") for argument in args)  # and takes nothing else
+        return () if self.has_store or compares else ("--mad-no-store",)
 
     @contextlib.contextmanager
     def started(self, *args):
         """``run`` as a process of its own, the leader of its group, with its output in a pipe."""
-        command = [sys.executable, "-m", "pytest", *BARE, *self._store(), "--mad-preset=tiny.toml", *args]
+        command = [sys.executable, "-m", "pytest", *BARE, *self._store(args), "--mad-preset=tiny.toml", *args]
         process = self.pytester.popen(
             command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True
         )

@@ -342,6 +342,7 @@ def test_a_result_is_plain_values():
         "verdict": "pass",
         "detail": "",
         "seconds": 0.0,
+        "stored": False,
     }
 
 
