@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ class TaskData(NamedTuple):
     test: Batch
 
 
+@functools.lru_cache(maxsize=1)  # the same is asked for again at once, to know the model by
 def load_data(setting: Setting, seed: int, data_dir: Path | None = None) -> TaskData:
     """The same data for the same setting and seed, whatever else ran before.
 

@@ -7,6 +7,7 @@ only late in training changes no early step. So a model is asked twice: as it is
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import math
@@ -31,7 +32,7 @@ from .recipe import Point
 from .trial import autocast, loss_of, to_device
 
 #: Optimizer steps: what reaches only the gradient shows from the second on.
-STEPS = 3
+STEPS = 2
 #: Sequences per step, at most; in double precision fewer, for it takes longer.
 ROWS, PRECISE_ROWS = 32, 4
 #: Sequences of test data that are answered in evaluation mode.
@@ -81,12 +82,11 @@ def gather(
 ) -> Evidence:
     """Evidence of the models that ``make`` gives."""
     precision = autocast(device, setting.recipe)
-    own, is_steady = _observe(make(), setting, point, data, device, min(ROWS, setting.recipe.batch_size), precision)
-    try:
-        rows = PRECISE_ROWS
-        fine, _ = _observe(make().double(), setting, point, data, device, rows, contextlib.nullcontext())
-    except Exception:  # a kernel or a cast that wants float32
-        fine = {}
+    model, fine = make(), dict[str, Tensor]()
+    with contextlib.suppress(Exception):  # a kernel or a cast that wants float32
+        double = copy.deepcopy(model).double()  # sooner than built again
+        fine, _ = _observe(double, setting, point, data, device, PRECISE_ROWS, contextlib.nullcontext())
+    own, is_steady = _observe(model, setting, point, data, device, min(ROWS, setting.recipe.batch_size), precision)
     return Evidence(
         values=own | {f"{_PRECISE}{name}": value for name, value in fine.items()},
         steady=is_steady,
@@ -118,7 +118,7 @@ def _observe(
             losses.append(_descend(model, part, expected, point.lr))
             states.append(hidden_state(model, buffers=True))
         with torch.no_grad():
-            values["training"] = _digest(model(inputs[:rows]))
+            values["training"] = _digest(model(inputs[:PRECISE_ROWS]))
             model.eval()(asked)
         states.append(hidden_state(model, buffers=True))
         values["losses"] = torch.stack(losses).cpu()
