@@ -4,7 +4,8 @@
 
 One thread of a CPU; data, batches and width are those of the preset's baseline setting of the task. Each side has a
 process of its own, since some of what we set holds for a whole process; both begin with the same weights and take turns
-of up to ten steps.
+of up to ten steps. Where our loop compiles the model, the time of that and of the steps before it is shared out over
+the steps of a whole trial.
 
 Prints a table, the ratio being the median over pairs with its 95 % interval, and writes
 ``benchmarks/results/train_step-SIZE.json``, where architectures that were not chosen keep their rows. Ends with an
@@ -30,12 +31,14 @@ from torch import Tensor, nn
 from pytest_mad.adapters import build_model
 from pytest_mad.architecture import from_target
 from pytest_mad.grid import Setting, settings
+from pytest_mad.training.compiled import compiled, compiled_from
 from pytest_mad.training.data import TaskData, load_data
 from pytest_mad.training.memory import keep_freed_memory
 from pytest_mad.training.trial import (
     autocast,
     initial_model,
     make_optimizer,
+    parameter_count,
     scheduled_lr,
     set_lr,
     shuffled_batches,
@@ -66,7 +69,9 @@ def main() -> None:
     size, pairs = arguments.size, arguments.pairs
     default = ",".join(ARCHITECTURES) if size == "smoke" else "transformer"
 
-    print(f"{'architecture':22}{'plain ms':>10}{'ours ms':>10}{'ratio':>8}  95 % interval", flush=True)
+    print(
+        f"{'architecture':22}{'plain ms':>10}{'ours ms':>10}{'compiling s':>13}{'ratio':>8}  95 % interval", flush=True
+    )
     rows = {}
     for name in (arguments.arch or default).split(","):
         rows[name] = measure(name, size, arguments.task, pairs)
@@ -82,10 +87,12 @@ def main() -> None:
 def measure(name: str, size: str, task: str, pairs: int) -> dict[str, Any]:
     """One row: milliseconds of a step on both sides, and the ratio of ours to the plain one."""
     setting = settings(size)[f"{task}[baseline]"]
+    total = setting.recipe.total_steps(setting.params.num_train_examples)
     sides = {side: Process(side, name, size, task) for side in ("ours", "plain")}
     try:
         count = min(MOST_STEPS, max(1, round(SECONDS / sides["plain"].seconds_per_step(WARM_UP))))
         sides["ours"].seconds_per_step(WARM_UP)
+        compiling = sides["ours"].compiling
         times: dict[str, list[float]] = {"ours": [], "plain": []}
         for i in range(pairs):
             for side in ("ours", "plain") if i % 2 == 0 else ("plain", "ours"):
@@ -94,13 +101,15 @@ def measure(name: str, size: str, task: str, pairs: int) -> dict[str, Any]:
         for process in sides.values():
             process.end()
     own, other = times["ours"], times["plain"]
-    ratio, low, high = median_interval([a / b for a, b in zip(own, other, strict=True)])
+    ratio, low, high = median_interval([(a + compiling / total) / b for a, b in zip(own, other, strict=True)])
     return {
         "setting": setting.id,
         "pairs": pairs,
         "steps_in_turn": count,
+        "steps_of_a_trial": total,
         "plain_ms": round(1e3 * sorted(other)[pairs // 2], 2),
         "ours_ms": round(1e3 * sorted(own)[pairs // 2], 2),
+        "compiling_s": round(compiling, 1),
         "ratio": round(ratio, 4),
         "interval": [round(low, 4), round(high, 4)],
     }
@@ -115,7 +124,7 @@ class Process:
         self._process = context.Process(target=serve, args=(other_end, side, name, size, task), daemon=True)
         self._process.start()
         other_end.close()
-        self._connection.recv()  # it is ready
+        self.compiling: float = self._connection.recv()
 
     def seconds_per_step(self, count: int) -> float:
         self._connection.send(count)
@@ -127,7 +136,7 @@ class Process:
 
 
 def serve(connection: Connection, side: Side, name: str, size: str, task: str) -> None:
-    """Get ready and say so; then send the seconds of each turn, until nobody listens."""
+    """Get ready and send the seconds that compiling took; then the seconds of each turn, until nobody listens."""
     torch.set_num_threads(1)
     setting = settings(size)[f"{task}[baseline]"]
     architecture = from_target(f"reference_archs.{name}:{FACTORIES[size]}")
@@ -136,8 +145,8 @@ def serve(connection: Connection, side: Side, name: str, size: str, task: str) -
     def build() -> nn.Module:
         return build_model(architecture, setting, CPU)
 
-    step = (our_step if side == "ours" else plain_step)(build, setting, data)
-    connection.send("ready")
+    step, compiling = our_step(build, setting, data) if side == "ours" else (plain_step(build, setting, data), 0.0)
+    connection.send(compiling)
     while True:
         try:
             count = connection.recv()
@@ -149,8 +158,8 @@ def serve(connection: Connection, side: Side, name: str, size: str, task: str) -
         connection.send(time.perf_counter() - started)
 
 
-def our_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -> Step:
-    """What a trial does between two evaluations."""
+def our_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -> tuple[Step, float]:
+    """What a trial does between two evaluations; and the seconds spent on compiling, and on the steps before that."""
     recipe, point = setting.recipe, setting.recipe.points[0]
     total = recipe.total_steps(setting.params.num_train_examples)
     keep_freed_memory()
@@ -158,11 +167,25 @@ def our_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -
     optimizer = make_optimizer(model, recipe, point)
     batches = shuffled_batches(to_device(data.train, CPU), recipe.batch_size, 0)
 
-    def step() -> None:
-        set_lr(optimizer, scheduled_lr(recipe, point, 1, total))
-        training_step(model, optimizer, *next(batches), autocast(CPU, recipe))
+    def step_through(forward: Any) -> Step:
+        def step() -> None:
+            set_lr(optimizer, scheduled_lr(recipe, point, 1, total))
+            training_step(forward, optimizer, *next(batches), autocast(CPU, recipe))
 
-    return step
+        return step
+
+    first = compiled_from(parameter_count(model), setting, point)
+    if first is None:
+        return step_through(model), 0.0
+    started = time.perf_counter()
+    forward = compiled(build, setting, point, 0, data.train).forward(model)
+    compiling = time.perf_counter() - started
+    before = step_through(model)
+    before()
+    started = time.perf_counter()
+    for _ in range(WARM_UP):
+        before()
+    return step_through(forward), compiling + (first - 1) * (time.perf_counter() - started) / WARM_UP
 
 
 def plain_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -> Step:
@@ -196,7 +219,7 @@ def meets_limit(name: str, size: str, row: dict[str, Any]) -> bool:
 
 def print_row(name: str, row: dict[str, Any]) -> None:
     low, high = row["interval"]
-    times = f"{row['plain_ms']:10.1f}{row['ours_ms']:10.1f}"
+    times = f"{row['plain_ms']:10.1f}{row['ours_ms']:10.1f}{row['compiling_s']:13.1f}"
     print(f"{name:22}{times}{row['ratio']:8.3f}  {low:.3f} to {high:.3f}", flush=True)
 
 

@@ -81,8 +81,13 @@ class Measured(NamedTuple):
         """The same with something added to the verdict's reason."""
         if not note:
             return self
-        detail = "; ".join(filter(None, (self.result.detail, note)))
+        detail, note = joined(self.result.detail, note), joined(self.result.note, note)
         return self._replace(result=replace(self.result, detail=detail, note=note))
+
+
+def joined(*parts: str) -> str:
+    """What there is of these, in one line."""
+    return "; ".join(filter(None, parts))
 
 
 def run_setting(
@@ -108,6 +113,7 @@ def run_setting(
     verdict = judge(asked, scores, lost)
     if verdict.outcome in ("fail", "regress"):
         verdict = verdict._replace(detail=f"{verdict.detail}, {_ending(shown.best)}")
+    verdict = verdict._replace(detail=joined(verdict.detail, shown.note))
     return _result(
         architecture,
         setting,
@@ -125,6 +131,7 @@ def run_setting(
         stored=all(sweep.stored for sweep in sweeps),
         device=device.type,
         engine=engine,
+        note=shown.note,
     )
 
 

@@ -12,10 +12,11 @@ from torch import nn
 
 from pytest_mad.grid import Setting
 
+from .compiled import Later
 from .data import TaskData
 from .recipe import Point
 from .stored import StoredTrial
-from .trial import OutOfTimeError, Progress, TrialError, train_trial
+from .trial import Forward, OutOfTimeError, Progress, TrialError, as_it_is, train_trial
 from .vmap import Member, Outcome, train_members
 
 
@@ -27,6 +28,8 @@ class Job:
     setting: Setting
     seed: int
     data: TaskData
+    #: how many numbers the model learns
+    parameters: int
     device: torch.device
     progress: Progress | None
     deadline: float
@@ -59,19 +62,25 @@ class Finished(NamedTuple):
 
     outcome: Outcome
     stored: bool
+    #: what the engine could not do for it, and why
+    note: str = ""
 
 
 def by_loop(job: Job) -> Iterator[Finished]:
-    """One after the other, for as long as the caller asks. Works for every model."""
+    """One after the other, for as long as the caller asks. Works for every model; on a CPU long trials are compiled."""
+    later = Later(job.build, job.setting, job.seed, job.data.train, job.parameters)
     for point in job.places:
         outcome = job.find(point)
-        if outcome is None:
-            trained = job.keep(point, _train(job, point))
-            job.check_time(trained)
-        yield Finished(outcome or trained, stored=outcome is not None)
+        if outcome is not None:
+            yield Finished(outcome, stored=True)
+            continue
+        forward = later.forward(point) if job.device.type == "cpu" else as_it_is
+        outcome = job.keep(point, _train(job, point, forward))
+        job.check_time(outcome)
+        yield Finished(outcome, stored=False, note=later.refusal and f"not compiled: {later.refusal}")
 
 
-def _train(job: Job, point: Point) -> Outcome:
+def _train(job: Job, point: Point, forward: Callable[[nn.Module, int], Forward]) -> Outcome:
     try:
         return train_trial(
             job.build,
@@ -83,6 +92,7 @@ def _train(job: Job, point: Point) -> Outcome:
             progress=job.progress,
             deadline=job.deadline,
             checkpoints=job.places[point],
+            forward=forward,
         )
     except OutOfTimeError:
         raise

@@ -21,11 +21,12 @@ from pytest_mad.sources import code_digest, source_digest
 from pytest_mad.store import DamagedError, Store, Stored, key_of
 
 from .checkpoint import below, can_be_restored, load_weights, pack, unpack, weights_of
+from .compiled import compiled_from
 from .data import TaskData, load_data
 from .evidence import Evidence, gather, hidden_state
 from .metrics import Accuracies
 from .recipe import Point
-from .trial import Training, Trial, evaluate, initial_model, to_device
+from .trial import Training, Trial, evaluate, initial_model, parameter_count, to_device
 
 #: What a trial computes with, beside the model.
 _CODE = ("training", "tasks", "adapters.py", "backbones.py", "determinism.py", "seeds.py")
@@ -41,6 +42,7 @@ class Identity:
     """Which model a trial begins with: its shapes, its source, and what it does in its first steps."""
 
     make: Callable[[], nn.Module]
+    parameters: int
     #: name, shape, dtype and whether it is trained, of all parameters and buffers
     shapes: tuple[tuple[object, ...], ...]
     read_source: Callable[[], str | None]
@@ -87,6 +89,7 @@ def identify(
     is_as_loaded = architecture.modules and source_digest(architecture.modules) == architecture.loaded
     return Identity(
         make=make,
+        parameters=parameter_count(model),
         shapes=tuple(
             (name, tuple(tensor.shape), str(tensor.dtype), tensor.requires_grad)
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
@@ -134,11 +137,17 @@ class Spec:
                 "seed": self.seed,
                 "engine": self.engine,
                 "threads": 1,
+                "compiled": self._compiled_from(identity.parameters),
                 "shapes": identity.shapes,
                 "code": code_digest(*_CODE),
                 **surroundings(self.device),
             }
         )
+
+    def _compiled_from(self, parameters: int) -> int | None:
+        """Rounding is another from this step on; and without a compiler it stays what it was."""
+        is_compiled = self.device.type == "cpu" and self.engine == "loop"
+        return compiled_from(parameters, self.setting, self.point) if is_compiled else None
 
 
 def stored_trial(

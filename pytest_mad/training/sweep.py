@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from .engines import ENGINES, Finished, Job
 from .memory import keep_freed_memory
 from .metrics import Accuracies
 from .stored import Spec, stored_trial
-from .trial import Progress, Trial, TrialError
+from .trial import Progress, Trial, TrialError, parameter_count
 from .vmap import Outcome
 
 #: Floats of state that no model has.
@@ -47,6 +48,8 @@ class Sweep:
     parameters: int
     state_size: int | None
     seconds: float
+    #: what the engine could not do, and why
+    note: str = ""
 
     def accuracies(self) -> Accuracies:
         """The score: accuracies of the best trial on test data."""
@@ -72,41 +75,30 @@ def run_sweep(
     :class:`~pytest_mad.training.vmap.EngineError` for a model that the engine cannot train.
     """
     started = time.monotonic()
-    if device.type == "cpu":
-        keep_freed_memory()
-
-    def build() -> nn.Module:
-        return build_model(architecture, setting, device)
-
+    build = functools.partial(build_model, architecture, setting, device)
     with one_thread(device), seeded("guard", setting.id, seed):
         first = build()
         guard(setting, jittered(first, seed), device)
-        size = parameter_count(first), state_size(first)
     data = load_data(setting, seed, data_dir)
-    job = Job(
-        build=build,
-        setting=setting,
-        seed=seed,
-        data=data,
-        device=device,
-        progress=progress,
-        deadline=deadline,
-        places={
-            point: stored_trial(
-                store,
-                architecture,
-                data_dir,
-                Spec(setting=setting, point=point, seed=seed, data=data, device=device, engine=engine),
-            )
-            for point in setting.recipe.points
-        },
-        is_enough=lambda outcomes: is_enough(setting, outcomes),
+    specs = [
+        Spec(setting=setting, point=point, seed=seed, data=data, device=device, engine=engine)
+        for point in setting.recipe.points
+    ]
+    finished = race(
+        engine,
+        Job(
+            build=build,
+            setting=setting,
+            seed=seed,
+            data=data,
+            parameters=parameter_count(first),
+            device=device,
+            progress=progress,
+            deadline=deadline,
+            places={spec.point: stored_trial(store, architecture, data_dir, spec) for spec in specs},
+            is_enough=functools.partial(is_enough, setting),
+        ),
     )
-    finished: list[Finished] = []
-    for one in ENGINES[engine](job):
-        finished.append(one)
-        if is_enough(setting, [each.outcome for each in finished]):
-            break
     outcomes = [one.outcome for one in finished]
     best = best_of(setting, outcomes)
     if best is None:
@@ -118,10 +110,23 @@ def run_sweep(
         best=best[0],
         stored=all(one.stored for one in finished),
         seed=seed,
-        parameters=size[0],
-        state_size=size[1],
+        parameters=parameter_count(first),
+        state_size=state_size(first),
         seconds=time.monotonic() - started,
+        note=finished[-1].note,
     )
+
+
+def race(engine: str, job: Job) -> list[Finished]:
+    """Trials in the recipe's order, as many as it takes."""
+    if job.device.type == "cpu":
+        keep_freed_memory()
+    finished: list[Finished] = []
+    for one in ENGINES[engine](job):
+        finished.append(one)
+        if job.is_enough([each.outcome for each in finished]):
+            break
+    return finished
 
 
 def guard(setting: Setting, model: nn.Module, device: torch.device, when: str = "") -> None:
@@ -159,10 +164,6 @@ def meets_requirement(setting: Setting, trial: Trial) -> bool:
     """Whether the sweep may end: validation and test data both reach the threshold (or, without one, the top)."""
     needed = setting.recipe.solved_at if setting.threshold is None else setting.threshold
     return all(setting.normalized(found.accuracy) >= needed for found in (trial.validation, trial.test))
-
-
-def parameter_count(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
 
 
 def state_size(model: nn.Module) -> int | None:

@@ -24,6 +24,8 @@ from .metrics import Accuracies, accuracies
 from .recipe import Point, Recipe
 
 Stopped = Literal["solved", "hopeless", "budget"]
+#: What a model is trained through: tokens (B, T) -> logits (B, T, V).
+Forward = Callable[[Tensor], Any]
 #: ``report(step, total_steps, validation_accuracy)``, called after each evaluation.
 Progress = Callable[[int, int, float], None]
 _EVALUATION_BATCH = 128
@@ -84,6 +86,11 @@ class Checkpoints(Protocol):
         """Keep this, in place of what was kept before."""
 
 
+def as_it_is(model: nn.Module, step: int) -> Forward:
+    """What a step calls where nothing else is faster: the model."""
+    return model
+
+
 def train_trial(
     build: Callable[[], nn.Module],
     setting: Setting,
@@ -95,12 +102,13 @@ def train_trial(
     progress: Progress | None = None,
     deadline: float = math.inf,
     checkpoints: Checkpoints | None = None,
+    forward: Callable[[nn.Module, int], Forward] = as_it_is,
 ) -> tuple[Trial, nn.Module]:
     """Train one model, which ``build`` puts on the device, and return what was found and the model in evaluation mode.
 
-    A pure function of its arguments, ``progress`` and ``checkpoints`` apart: from a checkpoint it goes on as if it had
-    never stopped. Raises :class:`TrialError` when the loss is NaN or infinite and when ``time.monotonic()`` passes
-    ``deadline``.
+    ``forward`` says what a step, counted from 1, calls in place of the model. A pure function of its arguments,
+    ``progress`` and ``checkpoints`` apart: from a checkpoint it goes on as if it had never stopped. Raises
+    :class:`TrialError` when the loss is NaN or infinite and when ``time.monotonic()`` passes ``deadline``.
     """
     started = time.monotonic()
     recipe = setting.recipe
@@ -117,7 +125,7 @@ def train_trial(
         while stopped is None:
             training.step = step = training.step + 1
             set_lr(training.optimizer, scheduled_lr(recipe, point, step, total))
-            loss = training_step(model, training.optimizer, *next(batches), autocast(device, recipe))
+            loss = training_step(forward(model, step), training.optimizer, *next(batches), autocast(device, recipe))
             if step % recipe.evaluate_every and step < total:
                 continue
             check_finite(model, float(loss), f"at step {step} (lr {point.lr:g})")
@@ -158,7 +166,7 @@ def initial_model(
 
 
 def training_step(
-    model: nn.Module,
+    forward: Forward,
     optimizer: torch.optim.Optimizer,
     inputs_BT: Tensor,
     targets_BT: Tensor,
@@ -167,15 +175,15 @@ def training_step(
     """One optimizer step on the mean cross entropy over scored positions; returns the loss without waiting for it."""
     optimizer.zero_grad(set_to_none=True)
     with precision:
-        loss = loss_of(model, inputs_BT, targets_BT)
+        loss = loss_of(forward, inputs_BT, targets_BT)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
 
 
-def loss_of(model: nn.Module, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+def loss_of(forward: Forward, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
     """Mean cross entropy over the positions that are scored, in float32 or finer."""
-    logits_BTV = model(inputs_BT)
+    logits_BTV = forward(inputs_BT)
     if logits_BTV.dtype != torch.float64:
         logits_BTV = logits_BTV.float()
     return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE)
@@ -199,6 +207,10 @@ def ending(setting: Setting, curve: list[tuple[int, float]], total: int) -> Stop
     if step >= recipe.hopeless_after * total and step < total and best <= recipe.hopeless_below:
         return "hopeless"
     return "budget" if step >= total else None
+
+
+def parameter_count(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, point: Point) -> torch.optim.Optimizer:

@@ -231,7 +231,7 @@ class Stack:
         def model(tokens_BT: Tensor) -> Any:
             return functional_call(self.models[0], placed, (tokens_BT,), tie_weights=False)
 
-        return loss_of(model, inputs_BT, targets_BT)  # type: ignore[arg-type]  # it is only called
+        return loss_of(model, inputs_BT, targets_BT)
 
 
 def _places(model: nn.Module) -> dict[str, str]:

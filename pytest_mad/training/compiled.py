@@ -1,0 +1,234 @@
+"""The forward pass of long trials on a CPU, compiled: what is done number by number is fused, products go to oneDNN.
+
+Compiling takes up to a minute or two, once per setting: all points of a sweep share it. oneDNN comes with torch, as MKL
+does, to which torch itself gives products of float32 matrices; on an AMD EPYC (Zen 5) it is twice as fast.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pytest_mad.determinism import one_thread
+from pytest_mad.errors import first_line, is_out_of_memory
+from pytest_mad.grid import Setting
+from pytest_mad.tasks import Batch
+
+from .recipe import Point, Recipe
+from .trial import Forward, as_it_is, initial_model, loss_of, to_device
+from .vmap import EngineError, compare, loss_alone
+
+#: Floating-point operations of a sweep, about six minutes; a third of it is saved, several times the cost.
+WORTH_COMPILING = 1.5e13
+#: What compiling costs, counted in the same way: about 50 seconds.
+_COST = 2e12
+#: A model of more operations, such as one that loops over its tokens in Python, compiles for many minutes: 0.05 to 0.1
+#: seconds each. Of the reference architectures RWKV-7 has the most: 900.
+MOST_OPERATIONS = 2_000
+_LONGEST_REASON = 200
+
+
+def compiled_from(parameters: int, setting: Setting, point: Point) -> int | None:
+    """The first step of this trial that is compiled; None for a sweep that is too short for it.
+
+    The first point's trials wait for a third of their budget, which a sound model does not need, or until they have
+    cost as much as compiling does. A second point is only trained where the first fell short: it does not wait. Sizes
+    alone decide, since a clock would train the same trial now in one way and now in another: six operations per
+    parameter and token, forward and backward (Kaplan et al., arXiv 2001.08361, section 2.1).
+    """
+    recipe = setting.recipe
+    steps = recipe.total_steps(setting.params.num_train_examples)
+    tokens = recipe.batch_size * setting.family.input_length(setting.params)
+    of_a_step = 6 * tokens * parameters
+    if len(recipe.points) * steps * of_a_step < WORTH_COMPILING or not has_compiler():
+        return None
+    return 1 if point != recipe.points[0] else 1 + int(min(steps / 3, _COST / of_a_step))
+
+
+@functools.cache
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler, which torch.compile needs on a CPU."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler()
+    except Exception:  # torch has one class for each way of having none
+        return False
+    return True
+
+
+class Compiled:
+    """The forward pass of one setting's models, compiled for batches of the recipe's size when it is first called."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.batch_size = recipe.batch_size
+        torch.compiler.reset()  # what was compiled for other settings would stay in memory, and count towards a limit
+        self._fast = torch.compile(_call, dynamic=False, options=_options())
+
+    def forward(self, model: nn.Module) -> Forward:
+        """How to call this model in a training step. The smaller last batch of an epoch is not worth compiling for."""
+
+        def call(tokens_BT: Tensor) -> Tensor:
+            logits_BTV: Tensor = (self._fast if len(tokens_BT) == self.batch_size else _call)(model, tokens_BT)
+            return logits_BTV
+
+        return call
+
+
+def _call(model: nn.Module, tokens_BT: Tensor) -> Any:
+    return model(tokens_BT)
+
+
+def compiled(build: Callable[[], nn.Module], setting: Setting, point: Point, seed: int, train: Batch) -> Compiled:
+    """The compiled forward pass, tried on the first batch; all models of the setting share it.
+
+    Raises :class:`EngineError` where it cannot be compiled, gives another loss or other gradients than without, draws
+    random numbers (they would be others), or changes attributes when it is called (it would be compiled each time).
+    """
+    cpu, recipe = torch.device("cpu"), setting.recipe
+    with one_thread(cpu):  # which the compiler makes code for
+        plain, fast = (initial_model(build, setting, point, seed, cpu).train() for _ in range(2))
+        inputs_BT, targets_BT = (part[: recipe.batch_size] for part in to_device(train, cpu))
+        loss = loss_alone(plain, inputs_BT, targets_BT, recipe)
+        try:
+            check_operations(plain, inputs_BT)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # compilers talk about themselves
+                found = Compiled(recipe)
+                fast_loss = loss_of(found.forward(fast), inputs_BT, targets_BT)
+                fast_loss.backward()  # type: ignore[no-untyped-call]
+        except EngineError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            line = first_line(error)[:_LONGEST_REASON]
+            raise EngineError(f"torch.compile does not run it: {type(error).__name__}: {line}") from error
+        compare([plain], loss[None], [fast], fast_loss.detach()[None], recipe, "torch.compile")
+    return found
+
+
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what a model asks of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def check_operations(model: nn.Module, tokens_BT: Tensor) -> None:
+    """Raise :class:`EngineError` for a model that would compile for many minutes."""
+    with torch.no_grad(), Operations() as operations:
+        model(tokens_BT)
+    if operations.count > MOST_OPERATIONS:
+        raise EngineError(f"{operations.count:,} operations, above {MOST_OPERATIONS:,}, would take long to compile")
+
+
+class Later:
+    """How the trials of one sweep call their models: as they are, and compiled from the step on where that pays."""
+
+    def __init__(
+        self, build: Callable[[], nn.Module], setting: Setting, seed: int, train: Batch, parameters: int
+    ) -> None:
+        self.build, self.setting, self.seed, self.train = build, setting, seed, train
+        self.parameters = parameters
+        #: why compiling was due and could not be had; empty where it was not due, or could
+        self.refusal = ""
+        self._compiled: Compiled | None = None
+
+    def forward(self, point: Point) -> Callable[[nn.Module, int], Forward]:
+        """What a trial at this point calls in a step, counted from 1."""
+        first = compiled_from(self.parameters, self.setting, point)
+        return as_it_is if first is None else lambda model, step: model if step < first else self._fast(model)
+
+    def _fast(self, model: nn.Module) -> Forward:
+        if self._compiled is None and not self.refusal:
+            try:
+                point = self.setting.recipe.points[0]
+                self._compiled = compiled(self.build, self.setting, point, self.seed, self.train)
+            except EngineError as error:
+                self.refusal = str(error)
+        return self._compiled.forward(model) if self._compiled else model
+
+
+def _options() -> dict[str, Any]:
+    """Inductor's: no pool of processes beside the workers that there are already, and products by oneDNN."""
+    options: dict[str, Any] = {"compile_threads": 1}
+    one_dnn = _one_dnn_pass()
+    return options if one_dnn is None else options | {"post_grad_custom_post_pass": one_dnn}
+
+
+@functools.cache
+def _one_dnn_pass() -> Any:
+    """A pass over a graph that hands its products of float32 matrices to oneDNN; None where torch cannot."""
+    has_one_dnn = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
+    if platform.machine().lower() not in ("x86_64", "amd64") or not has_one_dnn:
+        return None
+    try:
+        from torch._inductor.custom_graph_pass import CustomGraphPass
+    except ImportError:
+        return None
+
+    class OneDnn(CustomGraphPass):
+        def __call__(self, graph: fx.Graph) -> None:
+            for node in graph.nodes:
+                _hand_over(node)
+
+        def uuid(self) -> str:
+            """What the compiler's cache on disk tells this pass by."""
+            return "pytest-mad-one-dnn-1"
+
+    return OneDnn()
+
+
+def _hand_over(node: fx.Node) -> None:
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor) or value.dtype != torch.float32 or value.device.type != "cpu" or node.kwargs:
+        return
+    if node.target is torch.ops.aten.mm.default:
+        node.target, node.args = torch.ops.pytest_mad.product.default, (None, *node.args)
+    elif node.target is torch.ops.aten.addmm.default and _is_vector(node.args[0]):
+        node.target = torch.ops.pytest_mad.product.default
+
+
+def _is_vector(argument: Any) -> bool:
+    return bool(argument.meta["val"].dim() == 1)
+
+
+@torch.library.custom_op("pytest_mad::product", mutates_args=())
+def _product(bias_N: Tensor | None, a_MK: Tensor, b_KN: Tensor) -> Tensor:
+    """``a b + bias``. oneDNN calls it ``linear``, whose second factor is a weight (N, K).
+
+    Two cases would be slow there: a factor that is a slice of columns, by a factor of 100, and, in the gradient of a
+    weight, a first factor that has more rows than the second has columns.
+    """
+    if not (_is_dense(a_MK) and _is_dense(b_KN)):
+        return a_MK @ b_KN if bias_N is None else torch.addmm(bias_N, a_MK, b_KN)
+    if bias_N is None and not a_MK.is_contiguous() and a_MK.shape[0] > b_KN.shape[1]:
+        return _linear(b_KN.t(), a_MK, None).t().contiguous()
+    return _linear(a_MK, b_KN.t(), bias_N)
+
+
+@_product.register_fake
+def _(bias_N: Tensor | None, a_MK: Tensor, b_KN: Tensor) -> Tensor:
+    return a_MK.new_empty(a_MK.shape[0], b_KN.shape[1])
+
+
+def _linear(x_MK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
+    y_MN: Tensor = torch.ops.mkldnn._linear_pointwise(x_MK, weight_NK, bias_N, "none", [], "")
+    return y_MN
+
+
+def _is_dense(matrix: Tensor) -> bool:
+    return matrix.is_contiguous() or matrix.t().is_contiguous()

@@ -1,0 +1,221 @@
+"""The compiled forward pass: the same losses as without, for long trials only, and a reason where it cannot be had."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from pytest_mad.architecture import from_factory
+from pytest_mad.executors.inline import RunOptions, run_and_judge
+from pytest_mad.grid import settings
+from pytest_mad.training import compiled as module
+from pytest_mad.training.compiled import Later, compiled, compiled_from
+from pytest_mad.training.data import load_data
+from pytest_mad.training.trial import (
+    initial_model,
+    make_optimizer,
+    parameter_count,
+    shuffled_batches,
+    to_device,
+    training_step,
+)
+from pytest_mad.training.vmap import EngineError, autocast
+from reference_archs import transformer
+from tests.unit.test_vmap import Counting
+from tests.unit.tiny import CPU, POINT, Tiny, make_setting
+
+SETTING = make_setting()
+
+
+@pytest.fixture(scope="module")
+def fast():
+    if shutil.which("g++") is None:
+        pytest.skip("no C++ compiler")
+    return compiled(Tiny, SETTING, POINT, 0, load_data(SETTING, 0).train)
+
+
+def losses(forward_of, seed=0):
+    """Of 20 steps, several epochs of batches."""
+    model = initial_model(Tiny, SETTING, POINT, seed, CPU).train()
+    optimizer = make_optimizer(model, SETTING.recipe, POINT)
+    batches = shuffled_batches(to_device(load_data(SETTING, 0).train, CPU), SETTING.recipe.batch_size, seed)
+    forward = forward_of(model)
+    return torch.stack(
+        [training_step(forward, optimizer, *next(batches), autocast(CPU, SETTING.recipe)) for _ in range(20)]
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_losses_are_those_of_the_loop(fast, seed):
+    """For every model of the setting, although it is compiled once."""
+    torch.testing.assert_close(losses(fast.forward, seed), losses(lambda model: model, seed), rtol=1e-3, atol=1e-4)
+
+
+def test_only_whole_batches_are_worth_compiling_for(fast, monkeypatch):
+    """Others go to the model as it is."""
+    monkeypatch.setattr(fast, "_fast", lambda model, tokens: "compiled")
+    call = fast.forward(Tiny())
+    tokens = torch.zeros(8, 8, dtype=torch.int64)
+    assert call(tokens) == "compiled"
+    assert call(tokens[:5]).shape == (5, 8, 32)
+
+
+def test_a_compiler_that_is_missing_is_a_reason_in_one_line():
+    """And not an error of the trial."""
+    from torch._inductor import config
+
+    missing = config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True})
+    with missing, pytest.raises(EngineError, match=r"^torch\.compile does not run it: .*compiler") as caught:
+        compiled(Tiny, SETTING, POINT, 0, load_data(SETTING, 0).train)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"), [(lambda: Tiny(dropout=0.1), "draws random"), (Counting, "^calls changes")]
+)
+def test_models_that_would_not_be_the_same_trial_are_refused(build, reason):
+    """Before anything is compiled."""
+    with pytest.raises(EngineError, match=reason):
+        compiled(build, SETTING, POINT, 0, load_data(SETTING, 0).train)
+
+
+def test_another_loss_is_a_reason(monkeypatch):
+    monkeypatch.setattr(module.Compiled, "forward", lambda _, model: lambda tokens: model(tokens) * 1.1)
+    with pytest.raises(EngineError, match=r"^its losses under torch\.compile are [\d.]+ instead of [\d.]+$"):
+        compiled(Tiny, SETTING, POINT, 0, load_data(SETTING, 0).train)
+
+
+@pytest.mark.parametrize(
+    ("preset", "points", "first", "later"), [("smoke", 1, None, None), ("smoke", 6, 1551, 1), ("paper", 6, 51, 1)]
+)
+def test_only_long_sweeps_are_compiled_and_a_sound_model_does_not_wait_for_it(preset, points, first, later):
+    """The first point only behind what a sound model needs, or has cost as much as compiling; the others at once."""
+    setting = with_points(settings(preset)["in-context-recall[baseline]"], points)
+    factory = transformer.make_model if preset == "smoke" else transformer.make_paper_model
+    count = parameter_count(factory("in-context-recall", setting.params.vocab_size, setting.params.seq_len))
+    assert compiled_from(count, setting, setting.recipe.points[0]) == first
+    if points > 1:
+        assert {compiled_from(count, setting, point) for point in setting.recipe.points[1:]} == {later}
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch):
+    setting = settings("paper")["in-context-recall[baseline]"]
+    monkeypatch.setattr(module, "has_compiler", lambda: False)
+    assert compiled_from(10**6, setting, setting.recipe.points[0]) is None
+
+
+@pytest.mark.parametrize("command", ["g++", "no-such-compiler"])
+def test_the_compiler_is_the_one_that_torch_would_take(command):
+    from torch._inductor import config
+
+    module.has_compiler.cache_clear()
+    with config.patch({"cpp.cxx": (command,)}):
+        assert module.has_compiler() is (shutil.which(command) is not None)
+    module.has_compiler.cache_clear()
+
+
+def with_points(setting, count):
+    points = tuple(dataclasses.replace(POINT, lr=POINT.lr * (i + 1)) for i in range(count))
+    return dataclasses.replace(setting, recipe=dataclasses.replace(setting.recipe, points=points))
+
+
+def later_of(first, build=Tiny, points=2):
+    """Trials of a setting that are compiled from the given step on."""
+    setting = with_points(SETTING, points)
+    return setting.recipe.points, Later(build, setting, 7, load_data(SETTING, 0).train, 1000)
+
+
+def test_trials_are_compiled_when_it_is_due_and_once(monkeypatch):
+    """Each has its own first step, whatever ran before it."""
+    made = []
+
+    def compiled(build, setting, point, seed, train):
+        made.append(seed)
+        return SimpleNamespace(forward=lambda model: "compiled")
+
+    monkeypatch.setattr(module, "compiled", compiled)
+    points, later = later_of(3)
+    monkeypatch.setattr(module, "compiled_from", lambda count, setting, point: 3 if point == points[0] else 1)
+    for point, expected in zip(points, (["as it is"] * 2 + ["compiled"] * 2, ["compiled"] * 4), strict=True):
+        model, forward = Tiny(), later.forward(point)
+        called = [forward(model, step) for step in (1, 2, 3, 4)]
+        assert ["as it is" if call is model else call for call in called] == expected
+    assert made == [7]
+
+
+def test_a_model_that_cannot_be_compiled_goes_on_as_it_is(monkeypatch):
+    """And the reason is kept; nothing is tried twice."""
+    tried = []
+
+    def compiled(*_):
+        tried.append(1)
+        raise EngineError("torch.compile does not run it: because")
+
+    monkeypatch.setattr(module, "compiled", compiled)
+    monkeypatch.setattr(module, "compiled_from", lambda count, setting, point: 1)
+    points, later = later_of(1)
+    model = Tiny()
+    assert [later.forward(point)(model, step) for point in points for step in (1, 2)] == [model] * 4
+    assert later.refusal == "torch.compile does not run it: because"
+    assert tried == [1]
+
+
+def test_a_model_of_many_operations_is_not_compiled(monkeypatch):
+    """One that loops over its tokens in Python would compile for hours."""
+
+    class Loop(Tiny):
+        def forward(self, tokens):
+            return super().forward(tokens) + sum(tokens[0, 0] for _ in range(100)) * 0.0
+
+    monkeypatch.setattr(module, "MOST_OPERATIONS", 100)
+    with pytest.raises(EngineError, match=r"^\d+ operations, above 100, would take long to compile$"):
+        compiled(Loop, SETTING, POINT, 0, load_data(SETTING, 0).train)
+    assert compiled_is_tried(monkeypatch)
+
+
+def compiled_is_tried(monkeypatch):
+    """Whether a model of few operations gets past the count."""
+    monkeypatch.setattr(module.Compiled, "forward", lambda _, model: model)
+    return compiled(Tiny, SETTING, POINT, 0, load_data(SETTING, 0).train)
+
+
+def test_a_sweep_says_that_it_was_not_compiled(monkeypatch):
+    """In its result, where it was due."""
+    monkeypatch.setattr(module, "compiled_from", lambda count, setting, point: 1)
+    architecture = from_factory(lambda vocab_size: Tiny(dropout=0.1))
+    setting = dataclasses.replace(make_setting(steps=2), threshold=0.0)
+    result = run_and_judge(architecture, setting, RunOptions(device="cpu")).result
+    assert result.note.startswith("not compiled: it draws random numbers")
+    assert result.note in result.detail
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (torch.randn(6, 4), torch.randn(4, 3)),
+        (torch.randn(6, 4), torch.randn(3, 4).t()),
+        (torch.randn(4, 6).t(), torch.randn(4, 3)),
+        (torch.randn(4, 3).t(), torch.randn(4, 6)),
+        (torch.randn(6, 9)[:, 2:6], torch.randn(4, 8)[:, ::2]),
+    ],
+    ids=["plain", "forward", "tall gradient", "wide gradient", "slices"],
+)
+def test_products_by_one_dnn_are_products(a, b, bias):
+    """With the memory layout that aten gives: the compiler relies on it."""
+    if module._one_dnn_pass() is None:
+        pytest.skip("torch without oneDNN")
+    c = torch.randn(b.shape[1]) if bias else None
+    found = torch.ops.pytest_mad.product(c, a, b)
+    torch.testing.assert_close(found, a @ b if c is None else a @ b + c)
+    assert found.is_contiguous()
+
+
+def test_without_one_dnn_there_is_no_pass(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    monkeypatch.setattr(module, "_one_dnn_pass", module._one_dnn_pass.__wrapped__)
+    assert set(module._options()) == {"compile_threads"}
