@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
 import statistics
@@ -33,7 +34,8 @@ def start(arch: str, folder: Path, tasks: str | None) -> subprocess.Popen[bytes]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", f"--mad-arch={arch}"]
     command += [f"--mad-store={folder / 'store'}", f"--mad-json={folder / 'result.json'}"]
     command += [f"--mad-tasks={tasks}"] if tasks else []
-    return subprocess.Popen(command, stdout=(folder / "out.txt").open("ab"), stderr=subprocess.STDOUT)
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.Popen(command, env=usual, stdout=(folder / "out.txt").open("ab"), stderr=subprocess.STDOUT)
 
 
 def finish(process: subprocess.Popen[bytes]) -> float:

@@ -49,7 +49,7 @@ def _source_digest(modules: list[str], others: Iterable[str]) -> str | None:
             files.add(code_digest("layers", "backbones.py"))
         elif _is_installed(place):
             installed.add(name.partition(".")[0])
-        elif not _is_standard(place) or _is_installed(place):
+        elif not _is_standard(place):
             files.add(hashlib.sha256(place.read_bytes()).hexdigest())
             new = set(_imported(name, place, place.stat().st_mtime_ns)) - seen
             seen |= new

@@ -55,9 +55,10 @@ class Stored:
             with safe_open(self.path, framework="pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
                 text = (file.metadata() or {}).get(_HEADER, "")
+            header = parse_json(text)
         except Exception as error:  # deleted meanwhile, or cut off: safetensors has a type of its own for the latter
             raise DamagedError(f"is damaged ({first_line(error)})") from None
-        if parse_json(text) != self.header:
+        if header != self.header:
             raise DamagedError("was written by two runs at once")
         return found
 

@@ -104,6 +104,17 @@ class ContractResult:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What contracts are asked about: an architecture at a setting's sizes, its budgets, and where it runs."""
+
+    architecture: Architecture
+    setting: Setting
+    max_params: int | None
+    max_state: int | None
+    device: torch.device
+
+
 class Checked(NamedTuple):
     """What a contract said, whatever that means for the run."""
 
@@ -124,7 +135,8 @@ def run_contract(
     if mode.name == "off":
         return _result(architecture, name, Verdict("skipped", f"switched off: {mode.reason}")), ""
     where = (options.largest if name == BUDGET else options.setting) or setting
-    checked = check(architecture, where, name, options.max_params, options.max_state, device, options.store)
+    limits = {"max_params": options.max_params, "max_state": options.max_state}
+    checked = check(name, Case(architecture=architecture, setting=where, device=device, **limits), options.store)
     verdict = checked.verdict
     if verdict.outcome == "fail" and mode.name == "warn":
         verdict = Verdict("pass", f"warning: {verdict.detail}")
@@ -147,36 +159,21 @@ def first_broken(
 
 
 @functools.lru_cache(maxsize=256)
-def check(
-    architecture: Architecture,
-    setting: Setting,
-    name: str,
-    max_params: int | None,
-    max_state: int | None,
-    device: torch.device,
-    store: Path | None = None,
-) -> Checked:
+def check(name: str, case: Case, store: Path | None) -> Checked:
     """Ask one contract, or the store. Kept, because every training item of the process asks again."""
     started = time.monotonic()
-    place = _place(architecture, setting, max_params, max_state, device, store)
+    place = _place(case, store)
     found = place.find(name) if place else None
     if found:
         return Checked(found, "", round(time.monotonic() - started, 3), stored=True)
-    checked = ask(architecture, setting, name, max_params, max_state, device)
+    checked = ask(name, case)
     if place:
         place.keep(name, checked.verdict)
     return checked
 
 
 @functools.lru_cache(maxsize=32)
-def _place(
-    architecture: Architecture,
-    setting: Setting,
-    max_params: int | None,
-    max_state: int | None,
-    device: torch.device,
-    store: Path | None,
-) -> StoredContract | None:
+def _place(case: Case, store: Path | None) -> StoredContract | None:
     """Where an architecture's verdicts are kept, found once for all contracts."""
     if store is None:
         return None
@@ -184,17 +181,11 @@ def _place(
 
     from .stored import stored_contracts
 
-    return stored_contracts(open_store(store), architecture, setting, (max_params, max_state), device)
+    limits = case.max_params, case.max_state
+    return stored_contracts(open_store(store), case.architecture, case.setting, limits, case.device)
 
 
-def ask(
-    architecture: Architecture,
-    setting: Setting,
-    name: str,
-    max_params: int | None,
-    max_state: int | None,
-    device: torch.device,
-) -> Checked:
+def ask(name: str, case: Case) -> Checked:
     """Ask one contract."""
     from pytest_mad.adapters import ModelError, NoBottleneckError
     from pytest_mad.contracts.base import ContractError, NotApplicableError, contracts
@@ -204,8 +195,8 @@ def ask(
     cause: BaseException | None = None
     is_unbuilt = False
     try:
-        with one_thread(device), seeded("contract", name, setting.id):
-            contracts()[name].check(subject(architecture, setting, max_params, max_state, device))
+        with one_thread(case.device), seeded("contract", name, case.setting.id):
+            contracts()[name].check(subject(case))
         verdict = Verdict("pass")
     except ContractError as broken:
         verdict, cause = Verdict("fail", first_line(broken)), broken.__cause__
@@ -220,9 +211,7 @@ def ask(
     return Checked(verdict, user_traceback(cause), round(time.monotonic() - started, 3), is_unbuilt)
 
 
-def subject(
-    architecture: Architecture, setting: Setting, max_params: int | None, max_state: int | None, device: torch.device
-) -> Subject:
+def subject(case: Case) -> Subject:
     """The architecture at a setting's sizes, with a little of the task's own data."""
     import torch
 
@@ -232,6 +221,7 @@ def subject(
     from pytest_mad.seeds import generator
     from pytest_mad.training.trial import autocast, make_optimizer, to_device, training_step
 
+    setting, device = case.setting, case.device
     rng = generator("contract data", setting.id)
     data = setting.family.generate(setting.params, BATCHES * BATCH, rng, "train")
     inputs, targets = to_device(data, device)
@@ -239,7 +229,7 @@ def subject(
 
     def build(seed: int) -> nn.Module:
         with seeded("contract", setting.id, seed):
-            return build_model(architecture, setting, device)
+            return build_model(case.architecture, setting, device)
 
     def learn(model: nn.Module, batch: tuple[Tensor, Tensor]) -> float:
         optimizer = make_optimizer(model.train(), setting.recipe, fastest)
@@ -255,8 +245,8 @@ def subject(
         max_length=setting.params.seq_len,
         device=device,
         bottleneck=setting.family.bottleneck,
-        max_params=max_params,
-        max_state=max_state,
+        max_params=case.max_params,
+        max_state=case.max_state,
     )
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from pytest_mad.architecture import from_factory
 from pytest_mad.contracts.base import Subject
-from pytest_mad.executors.contracts import ContractOptions, check, subject
+from pytest_mad.executors.contracts import Case, ContractOptions, check, subject
 from tests.unit.tiny import CPU, make_setting
 
 V, T, D = 8, 16, 16
@@ -22,7 +22,12 @@ ALL = (*HARD, "lengths", "state", "autocast")
 def ask(build, contract, setting=SETTING, max_params=None, max_state=None):
     """Outcome and detail of one contract of a factory."""
     architecture = build if hasattr(build, "knows_task") else from_factory(build, name="model")
-    return check(architecture, setting, contract, max_params, max_state, CPU).verdict
+    return check(contract, case(architecture, setting, max_params, max_state), None).verdict
+
+
+def case(architecture, setting=SETTING, max_params=None, max_state=None):
+    """What contracts are asked about."""
+    return Case(architecture=architecture, setting=setting, max_params=max_params, max_state=max_state, device=CPU)
 
 
 def broken(build, contract, setting=SETTING):
@@ -40,7 +45,7 @@ def all_broken(build, setting=SETTING, contracts=ALL):
 
 def subject_of(build, setting=SETTING) -> Subject:
     """What a contract looks at."""
-    return subject(from_factory(build, name="model"), setting, None, None, CPU)
+    return subject(case(from_factory(build, name="model"), setting))
 
 
 def checks(options=None):

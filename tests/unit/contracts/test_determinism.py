@@ -20,7 +20,7 @@ from . import test_gradients as gradients
 from . import test_lengths as lengths
 from . import test_repeatability as repeatability
 from . import test_state as state
-from .models import ALL, CPU, SETTING, Model, Recurrent, ask, subject_of
+from .models import ALL, Model, Recurrent, ask, case, subject_of
 from .test_batch_independence import AttentionOverBatch
 from .test_causality_item import OneTooFar, with_attention
 
@@ -217,6 +217,6 @@ def test_the_cache_is_per_question():
     """One architecture, setting and contract; another factory of the same name is another architecture."""
     check.cache_clear()
     architecture = from_factory(Model, name="model")
-    first = check(architecture, SETTING, "output", None, None, CPU)
-    assert check(architecture, SETTING, "output", None, None, CPU) is first
-    assert check(from_factory(Model, name="model"), SETTING, "output", None, None, CPU) is not first
+    first = check("output", case(architecture), None)
+    assert check("output", case(architecture), None) is first
+    assert check("output", case(from_factory(Model, name="model")), None) is not first
