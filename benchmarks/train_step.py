@@ -1,15 +1,16 @@
 """Our training step against the plainest possible PyTorch loop, on the same model and data.
 
-    python -m benchmarks.train_step [--arch NAME,...] [--size smoke|paper] [--task TASK] [--pairs 15]
+    python -m benchmarks.train_step [--arch NAME,...] [--size smoke|ci|paper] [--setting ID] [--pairs 15]
 
-One thread of a CPU; data, batches and width are those of the preset's baseline setting of the task. Each side has a
+One thread of a CPU; data, batches and width are those of a setting of the preset, in-context recall's baseline unless
+another is named. Each side has a
 process of its own, since some of what we set holds for a whole process; both begin with the same weights and take turns
-of up to ten steps. Where our loop compiles the model, the time of that and of the steps before it is shared out over
-the steps of a whole trial.
+of up to ten steps. Where our loop compiles the model, a whole trial is compared: the steps before that, compiling, and
+the steps behind it.
 
 Prints a table, the ratio being the median over pairs with its 95 % interval, and writes
 ``benchmarks/results/train_step-SIZE.json``, where architectures that were not chosen keep their rows. Ends with an
-error where a limit is missed: at smoke sizes a median of 1 with an interval below 1.05, at paper sizes a median of 0.75
+error where a limit is missed: at smoke sizes a median of 1 with an interval below 1.05, at the others a median of 0.75
 for the transformer.
 """
 
@@ -22,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +52,7 @@ from .record import RESULTS, save
 from .scoreboard import ARCHITECTURES
 
 CPU = torch.device("cpu")
-FACTORIES = {"smoke": "make_model", "paper": "make_paper_model"}
+FACTORIES = {"smoke": "make_model", "ci": "make_model", "paper": "make_paper_model"}
 SECONDS, MOST_STEPS = 0.25, 10
 WARM_UP = 2
 
@@ -61,9 +62,9 @@ Step = Callable[[], object]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arch", metavar="NAME,...", help="default: all; at paper sizes the transformer")
+    parser.add_argument("--arch", metavar="NAME,...", help="default: all at smoke sizes, else the transformer")
     parser.add_argument("--size", choices=FACTORIES, default="smoke")
-    parser.add_argument("--task", default="in-context-recall")
+    parser.add_argument("--setting", default="in-context-recall[baseline]", metavar="ID")
     parser.add_argument("--pairs", type=int, default=15)
     arguments = parser.parse_args()
     size, pairs = arguments.size, arguments.pairs
@@ -74,7 +75,7 @@ def main() -> None:
     )
     rows = {}
     for name in (arguments.arch or default).split(","):
-        rows[name] = measure(name, size, arguments.task, pairs)
+        rows[name] = measure(name, size, arguments.setting, pairs)
         print_row(name, rows[name])
     path = RESULTS / f"train_step-{size}.json"
     known = json.loads(path.read_text(encoding="utf-8"))["architectures"] if path.exists() else {}
@@ -84,15 +85,14 @@ def main() -> None:
         sys.exit(f"above the limit: {', '.join(missed)}")
 
 
-def measure(name: str, size: str, task: str, pairs: int) -> dict[str, Any]:
+def measure(name: str, size: str, setting_id: str, pairs: int) -> dict[str, Any]:
     """One row: milliseconds of a step on both sides, and the ratio of ours to the plain one."""
-    setting = settings(size)[f"{task}[baseline]"]
+    setting = settings(size)[setting_id]
     total = setting.recipe.total_steps(setting.params.num_train_examples)
-    sides = {side: Process(side, name, size, task) for side in ("ours", "plain")}
+    sides = {side: Process(side, name, size, setting_id) for side in ("ours", "plain")}
     try:
         count = min(MOST_STEPS, max(1, round(SECONDS / sides["plain"].seconds_per_step(WARM_UP))))
         sides["ours"].seconds_per_step(WARM_UP)
-        compiling = sides["ours"].compiling
         times: dict[str, list[float]] = {"ours": [], "plain": []}
         for i in range(pairs):
             for side in ("ours", "plain") if i % 2 == 0 else ("plain", "ours"):
@@ -100,8 +100,10 @@ def measure(name: str, size: str, task: str, pairs: int) -> dict[str, Any]:
     finally:
         for process in sides.values():
             process.end()
-    own, other = times["ours"], times["plain"]
-    ratio, low, high = median_interval([(a + compiling / total) / b for a, b in zip(own, other, strict=True)])
+    own, other, ready = times["ours"], times["plain"], sides["ours"].ready
+    left = total - ready.steps
+    trials = [(ready.before + ready.compiling + a * left) / (b * total) for a, b in zip(own, other, strict=True)]
+    ratio, low, high = median_interval(trials)
     return {
         "setting": setting.id,
         "pairs": pairs,
@@ -109,22 +111,31 @@ def measure(name: str, size: str, task: str, pairs: int) -> dict[str, Any]:
         "steps_of_a_trial": total,
         "plain_ms": round(1e3 * sorted(other)[pairs // 2], 2),
         "ours_ms": round(1e3 * sorted(own)[pairs // 2], 2),
-        "compiling_s": round(compiling, 1),
+        "compiling_s": round(ready.compiling, 1),
+        "compiled_from": ready.steps + 1 if ready.compiling else None,
         "ratio": round(ratio, 4),
         "interval": [round(low, 4), round(high, 4)],
     }
 
 
+class Ready(NamedTuple):
+    """What a trial spends before the steps that are measured: steps, their seconds, and seconds of compiling."""
+
+    steps: int = 0
+    before: float = 0.0
+    compiling: float = 0.0
+
+
 class Process:
     """One side, in a process that takes steps when it is told to."""
 
-    def __init__(self, side: Side, name: str, size: str, task: str) -> None:
+    def __init__(self, side: Side, name: str, size: str, setting_id: str) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, other_end = context.Pipe()
-        self._process = context.Process(target=serve, args=(other_end, side, name, size, task), daemon=True)
+        self._process = context.Process(target=serve, args=(other_end, side, name, size, setting_id), daemon=True)
         self._process.start()
         other_end.close()
-        self.compiling: float = self._connection.recv()
+        self.ready: Ready = self._connection.recv()
 
     def seconds_per_step(self, count: int) -> float:
         self._connection.send(count)
@@ -135,18 +146,18 @@ class Process:
         self._process.join()
 
 
-def serve(connection: Connection, side: Side, name: str, size: str, task: str) -> None:
-    """Get ready and send the seconds that compiling took; then the seconds of each turn, until nobody listens."""
+def serve(connection: Connection, side: Side, name: str, size: str, setting_id: str) -> None:
+    """Get ready and say what that took; then send the seconds of each turn, until nobody listens."""
     torch.set_num_threads(1)
-    setting = settings(size)[f"{task}[baseline]"]
+    setting = settings(size)[setting_id]
     architecture = from_target(f"reference_archs.{name}:{FACTORIES[size]}")
     data = load_data(setting, 0)
 
     def build() -> nn.Module:
         return build_model(architecture, setting, CPU)
 
-    step, compiling = our_step(build, setting, data) if side == "ours" else (plain_step(build, setting, data), 0.0)
-    connection.send(compiling)
+    step, ready = our_step(build, setting, data) if side == "ours" else (plain_step(build, setting, data), Ready())
+    connection.send(ready)
     while True:
         try:
             count = connection.recv()
@@ -158,8 +169,8 @@ def serve(connection: Connection, side: Side, name: str, size: str, task: str) -
         connection.send(time.perf_counter() - started)
 
 
-def our_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -> tuple[Step, float]:
-    """What a trial does between two evaluations; and the seconds spent on compiling, and on the steps before that."""
+def our_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -> tuple[Step, Ready]:
+    """What a trial does between two evaluations, compiled where it would be; and what it spends before that."""
     recipe, point = setting.recipe, setting.recipe.points[0]
     total = recipe.total_steps(setting.params.num_train_examples)
     keep_freed_memory()
@@ -176,7 +187,7 @@ def our_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -
 
     first = compiled_from(parameter_count(model), setting, point)
     if first is None:
-        return step_through(model), 0.0
+        return step_through(model), Ready()
     started = time.perf_counter()
     forward = compiled(build, setting, point, 0, data.train).forward(model)
     compiling = time.perf_counter() - started
@@ -185,7 +196,8 @@ def our_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -
     started = time.perf_counter()
     for _ in range(WARM_UP):
         before()
-    return step_through(forward), compiling + (first - 1) * (time.perf_counter() - started) / WARM_UP
+    of_a_step = (time.perf_counter() - started) / WARM_UP
+    return step_through(forward), Ready(first - 1, (first - 1) * of_a_step, compiling)
 
 
 def plain_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -> Step:

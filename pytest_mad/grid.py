@@ -27,7 +27,7 @@ _SMALLEST_RANGE = 0.01
 _MOST_MEMORY = 64 * 2**30
 _MOST_WIDTH = 2**16
 _PRESET_KEYS = ["schema", "description", "width", "gate", "recipe", "tasks"]
-_TASK_KEYS = ["baseline", "vary", "threshold", "thresholds", "recipe", "cost"]
+_TASK_KEYS = ["baseline", "vary", "threshold", "thresholds", "recipe", "recipes", "cost", "costs"]
 
 
 class PresetError(ValueError):
@@ -206,18 +206,18 @@ def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], w
         require(isinstance(table, dict), "it", table, "a table")
         check_keys(table, _TASK_KEYS, "key")
         cells = _cells(task, _table(table, "baseline"), _table(table, "vary"))
-        thresholds = _table(table, "thresholds")
-        check_keys(thresholds, cells.values(), "setting")
-        cost = table.get("cost")
-        is_number = isinstance(cost, int | float) and not isinstance(cost, bool)
-        require(cost is None or (is_number and 0 <= cost < 1e9), "cost", cost, "a number of seconds")
-        own_recipe = Recipe.from_json(recipe | _table(table, "recipe"))
+        of_settings = {key: _table(table, key) for key in ("thresholds", "costs", "recipes")}
+        for own in of_settings.values():
+            check_keys(own, cells.values(), "setting")
+        thresholds, costs, recipes = of_settings.values()
+        common = recipe | _table(table, "recipe")
+        Recipe.from_json(common)
         found = [
             Setting(
                 task=task,
                 name=name,
                 params=params,
-                recipe=own_recipe,
+                recipe=_recipe(common, recipes, name),
                 threshold=_threshold(thresholds.get(name, table.get("threshold"))),
                 preset=preset,
                 width=width,
@@ -226,7 +226,26 @@ def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], w
         ]
         for setting in found:
             _check_memory(setting)
-        return [replace(s, cost=_default_cost(s) if cost is None else float(cost)) for s in found]
+        return [replace(s, cost=_cost(costs.get(s.name, table.get("cost")), s)) for s in found]
+
+
+def _recipe(common: dict[str, Any], recipes: dict[str, Any], name: str) -> Recipe:
+    """A setting's own recipe, where it differs from its task's."""
+    if name not in recipes:
+        return Recipe.from_json(common)
+    with _inside(f"recipes.{name}"):
+        require(isinstance(recipes[name], dict), "it", recipes[name], "a table")
+        return Recipe.from_json(common | recipes[name])
+
+
+def _cost(value: Any, setting: Setting) -> float:
+    """What the preset says, or else millions of tokens that a trial may train on."""
+    if value is None:
+        steps = setting.recipe.total_steps(setting.params.num_train_examples)
+        return setting.params.seq_len * setting.recipe.batch_size * steps / 1e6
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    require(is_number and 0 <= value < 1e9, "cost", value, "a number of seconds")
+    return float(value)
 
 
 def _cells(task: str, baseline: dict[str, Any], vary: dict[str, Any]) -> dict[TaskParams, str]:
@@ -258,12 +277,6 @@ def _check_memory(setting: Setting) -> None:
         largest = max(("seq_len", *names), key=sizes.__getitem__)
         limit = f"smaller: the {what} would take {needed / 2**30:,.0f} GiB, and {_MOST_MEMORY // 2**30} are the most"
         require(needed <= _MOST_MEMORY, largest, sizes[largest], limit)
-
-
-def _default_cost(setting: Setting) -> float:
-    """Millions of tokens that a trial may train on."""
-    steps = setting.recipe.total_steps(setting.params.num_train_examples)
-    return setting.params.seq_len * setting.recipe.batch_size * steps / 1e6
 
 
 def _params(task: str, values: dict[str, Any]) -> TaskParams:

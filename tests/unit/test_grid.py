@@ -177,7 +177,9 @@ def test_a_preset_file_gives_the_settings_that_it_lists(tmp_path):
         threshold = 0.5
         thresholds = { "seq_len=4" = 1 }
         cost = 3
+        costs = { "vocab_size=32" = 0.5 }
         recipe = { steps = 20 }
+        recipes = { "vocab_size=24" = { steps = 30, evaluate_every = 5 } }
         [tasks.compression]
         """
     )
@@ -187,14 +189,15 @@ def test_a_preset_file_gives_the_settings_that_it_lists(tmp_path):
     sizes = [(s.params.vocab_size, s.params.seq_len) for s in chosen.values()]
     assert sizes == [(16, 8), (24, 8), (32, 8), (16, 4), (16, 32)]
     assert [s.threshold for s in chosen.values()] == [0.5, 0.5, 0.5, 1.0, None]
-    assert [s.recipe.steps for s in chosen.values()] == [20, 20, 20, 20, 10]
+    assert [s.recipe.steps for s in chosen.values()] == [20, 30, 20, 20, 10]
+    assert [s.recipe.evaluate_every for s in chosen.values()] == [50, 5, 50, 50, 50]
     assert {s.recipe.batch_size for s in chosen.values()} == {4}
     assert {tuple((p.lr, p.weight_decay) for p in s.recipe.points) for s in chosen.values()} == {
         ((1e-3, 0), (2e-3, 0.5))
     }
     assert {(s.preset, s.width) for s in chosen.values()} == {("mine", 32)}
     costs = [s.cost for s in chosen.values()]
-    assert costs[:4] == [3, 3, 3, 3]
+    assert costs[:4] == [3, 3, 0.5, 3]
     assert 0 < costs[4] < 1  # without a cost: millions of tokens
 
 

@@ -81,7 +81,7 @@ MALFORMED = {
     "unknown key of a task": (preset(task="baselin = {}"), [r"\[tasks.memorization\]", "did you mean 'baseline'"]),
     **{
         f"{key} = {value}": (preset(task=f"{key} = {value}"), [r"\[tasks.memorization\]", key, "must be a table"])
-        for key in ("baseline", "vary", "thresholds", "recipe")
+        for key in ("baseline", "vary", "thresholds", "recipe", "recipes", "costs")
         for value in ("5", "[]", '"x"')
     },
     "unknown parameter": (preset(task="baseline = { vocab_siz = 8 }"), ["'vocab_siz'", "did you mean 'vocab_size'"]),
@@ -127,6 +127,18 @@ MALFORMED = {
         preset(task="baseline = { num_train_examples = 1_000, vocab_size = 1_000_000, seq_len = 1_000 }"),
         ["vocab_size.*119 GiB"],
     ),
+    # what single settings differ in
+    **{
+        f"{key} of no setting": (
+            preset(task=TASK + f'{key} = {{ "vocab_size=33" = 1 }}\nvary = {{ vocab_size = [32] }}'),
+            ["unknown setting 'vocab_size=33'", "did you mean 'vocab_size=32'"],
+        )
+        for key in ("thresholds", "recipes", "costs")
+    },
+    "own recipe no table": (preset(task="recipes = { baseline = 3 }"), ["recipes.baseline", "must be a table"]),
+    "own recipe key": (preset(task="recipes = { baseline = { step = 3 } }"), ["recipes.baseline", "mean 'steps'"]),
+    "own recipe value": (preset(task="recipes = { baseline = { steps = 0 } }"), ["recipes.baseline", "steps is 0"]),
+    "own cost": (preset(task="costs = { baseline = -1 }"), ["cost is -1", "must be a number of seconds"]),
     # thresholds and cost
     **{
         f"threshold {value}": (preset(task=TASK + f"threshold = {value}"), ["threshold is", "from 0 to 1"])
