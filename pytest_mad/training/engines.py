@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from pytest_mad.errors import is_out_of_memory
 from pytest_mad.grid import Setting
 
 from .compiled import Later
@@ -57,6 +61,10 @@ class Job:
             raise OutOfTimeError(f"out of time at step {outcome[0].steps} of {total}")
 
 
+#: Of a batch, where a whole one does not fit into memory.
+PARTS = 8
+
+
 class Finished(NamedTuple):
     """A trial that is over, and whether it came from the store."""
 
@@ -75,29 +83,48 @@ def by_loop(job: Job) -> Iterator[Finished]:
             yield Finished(outcome, stored=True)
             continue
         forward = later.forward(point) if job.device.type == "cpu" else as_it_is
-        outcome = job.keep(point, _train(job, point, forward))
-        job.check_time(outcome)
-        yield Finished(outcome, stored=False, note=later.refusal and f"not compiled: {later.refusal}")
+        trained, note = _train(job, point, forward)
+        job.keep(point, trained)
+        job.check_time(trained)
+        refusal = later.refusal and f"not compiled: {later.refusal}"
+        yield Finished(trained, stored=False, note="; ".join(filter(None, (note, refusal))))
 
 
-def _train(job: Job, point: Point, forward: Callable[[nn.Module, int], Forward]) -> Outcome:
+def _train(job: Job, point: Point, forward: Callable[[nn.Module, int], Forward]) -> tuple[Outcome, str]:
+    """Train a trial; where the memory does not suffice, once more in smaller parts, and with a note about it."""
+    train = functools.partial(
+        train_trial,
+        job.build,
+        job.setting,
+        point,
+        job.seed,
+        job.data,
+        device=job.device,
+        progress=job.progress,
+        deadline=job.deadline,
+        checkpoints=job.places[point],
+        forward=forward,
+    )
     try:
-        return train_trial(
-            job.build,
-            job.setting,
-            point,
-            job.seed,
-            job.data,
-            device=job.device,
-            progress=job.progress,
-            deadline=job.deadline,
-            checkpoints=job.places[point],
-            forward=forward,
-        )
+        try:
+            return train(), ""
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        free_memory(job.device)  # outside of the handler: what the failing step had in memory hangs on its traceback
+        size = math.ceil(job.setting.recipe.batch_size / PARTS)
+        return train(parts=PARTS), f"out of memory with whole batches, so trained in parts of {size} sequences"
     except OutOfTimeError:
         raise
     except TrialError as error:
-        return error
+        return error, ""
+
+
+def free_memory(device: torch.device) -> None:
+    """Let go of what nobody uses any more."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def by_vmap(job: Job) -> Iterator[Finished]:

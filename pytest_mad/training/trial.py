@@ -103,12 +103,14 @@ def train_trial(
     deadline: float = math.inf,
     checkpoints: Checkpoints | None = None,
     forward: Callable[[nn.Module, int], Forward] = as_it_is,
+    parts: int = 1,
 ) -> tuple[Trial, nn.Module]:
     """Train one model, which ``build`` puts on the device, and return what was found and the model in evaluation mode.
 
-    ``forward`` says what a step, counted from 1, calls in place of the model. A pure function of its arguments,
-    ``progress`` and ``checkpoints`` apart: from a checkpoint it goes on as if it had never stopped. Raises
-    :class:`TrialError` when the loss is NaN or infinite and when ``time.monotonic()`` passes ``deadline``.
+    ``forward`` says what a step, counted from 1, calls in place of the model. Batches go through the model in
+    ``parts``, for less memory: the gradient is the same up to rounding. A pure function of its arguments, ``progress``
+    and ``checkpoints`` apart: from a checkpoint it goes on as if it had never stopped. Raises :class:`TrialError` when
+    the loss is NaN or infinite and when ``time.monotonic()`` passes ``deadline``.
     """
     started = time.monotonic()
     recipe = setting.recipe
@@ -125,11 +127,12 @@ def train_trial(
         while stopped is None:
             training.step = step = training.step + 1
             set_lr(training.optimizer, scheduled_lr(recipe, point, step, total))
-            loss = training_step(forward(model, step), training.optimizer, *next(batches), autocast(device, recipe))
+            batch = next(batches)
+            loss = training_step(forward(model, step), training.optimizer, *batch, autocast(device, recipe), parts)
             if step % recipe.evaluate_every and step < total:
                 continue
             check_finite(model, float(loss), f"at step {step} (lr {point.lr:g})")
-            found = evaluate(model, validation, recipe)
+            found = evaluate(model, validation, recipe, parts)
             training.curve.append((step, found.accuracy))
             if progress:
                 progress(step, total, found.accuracy)
@@ -138,7 +141,7 @@ def train_trial(
                 checkpoints.save(training)
             if stopped is None and time.monotonic() > deadline:
                 raise OutOfTimeError(f"out of time at step {step} of {total}")
-        test = evaluate(model, to_device(data.test, device), recipe)
+        test = evaluate(model, to_device(data.test, device), recipe, parts)
     trial = Trial(
         point=point,
         seed=seed,
@@ -171,22 +174,48 @@ def training_step(
     inputs_BT: Tensor,
     targets_BT: Tensor,
     precision: contextlib.AbstractContextManager[Any],
+    parts: int = 1,
 ) -> Tensor:
     """One optimizer step on the mean cross entropy over scored positions; returns the loss without waiting for it."""
     optimizer.zero_grad(set_to_none=True)
-    with precision:
-        loss = loss_of(forward, inputs_BT, targets_BT)
-    loss.backward()  # type: ignore[no-untyped-call]
+    if parts > 1:
+        loss = backward_in_parts(forward, inputs_BT, targets_BT, precision, parts)
+    else:
+        with precision:
+            loss = loss_of(forward, inputs_BT, targets_BT)
+        loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
 
 
-def loss_of(forward: Forward, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
-    """Mean cross entropy over the positions that are scored, in float32 or finer."""
+def backward_in_parts(
+    forward: Forward,
+    inputs_BT: Tensor,
+    targets_BT: Tensor,
+    precision: contextlib.AbstractContextManager[Any],
+    parts: int,
+) -> Tensor:
+    """The loss and, added up in the parameters, its gradient, from one part of the batch after the other.
+
+    A part counts as much as it has of the positions that are scored.
+    """
+    scored = (targets_BT != IGNORE).sum()
+    loss = torch.zeros((), device=inputs_BT.device)
+    size = math.ceil(len(inputs_BT) / parts)
+    for inputs, targets in zip(torch.split(inputs_BT, size), torch.split(targets_BT, size), strict=True):
+        with precision:
+            part = loss_of(forward, inputs, targets, reduction="sum") / scored
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += part.detach()
+    return loss
+
+
+def loss_of(forward: Forward, inputs_BT: Tensor, targets_BT: Tensor, reduction: str = "mean") -> Tensor:
+    """Cross entropy over the positions that are scored, their mean unless told otherwise, in float32 or finer."""
     logits_BTV = forward(inputs_BT)
     if logits_BTV.dtype != torch.float64:
         logits_BTV = logits_BTV.float()
-    return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE)
+    return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE, reduction=reduction)
 
 
 def check_finite(model: nn.Module, loss: float, when: str) -> None:
@@ -264,12 +293,13 @@ def autocast(device: torch.device, recipe: Recipe) -> contextlib.AbstractContext
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batch: tuple[Tensor, Tensor], recipe: Recipe) -> Accuracies:
+def evaluate(model: nn.Module, batch: tuple[Tensor, Tensor], recipe: Recipe, parts: int = 1) -> Accuracies:
     """The three accuracies of arg-max predictions; the model is left in the mode it was in."""
     inputs, targets = batch
     was_training = model.training
     model.eval()
     with autocast(inputs.device, recipe):
-        predictions = torch.cat([model(rows).argmax(dim=-1) for rows in torch.split(inputs, _EVALUATION_BATCH)])
+        rows_at_a_time = max(1, _EVALUATION_BATCH // parts)
+        predictions = torch.cat([model(rows).argmax(dim=-1) for rows in torch.split(inputs, rows_at_a_time)])
     model.train(was_training)
     return accuracies(predictions.cpu().numpy(), targets.cpu().numpy())

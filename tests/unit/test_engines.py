@@ -138,3 +138,45 @@ def test_a_trial_that_is_cut_off_again_and_again_comes_to_its_end(tmp_path):
     found = sweep("loop", setting, store, deadline=0.0)
     assert found.stored
     assert found.best.curve == sweep("loop", setting).best.curve
+
+
+class Hungry(Tiny):
+    """Fails with the error of torch's CPU allocator where it is trained on more sequences than there is memory for."""
+
+    most = 1
+
+    def forward(self, tokens):
+        if self.training and len(tokens) > self.most:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 8 GiB")
+        return super().forward(tokens)
+
+
+def test_what_does_not_fit_into_memory_is_trained_in_parts():
+    """Once more from the start, to what whole batches would have given up to rounding; and it is said."""
+    setting = setting_of(points=POINTS[1:2])
+    found, whole = sweep("loop", setting, factory=Hungry), sweep("loop", setting)
+    assert found.note == "out of memory with whole batches, so trained in parts of 1 sequences"
+    assert ends(found) == ends(whole)
+    for one, other in zip(found.trials[0].curve, whole.trials[0].curve, strict=True):
+        assert one == pytest.approx(other, abs=0.03)
+
+
+def test_what_does_not_fit_in_parts_either_is_an_error(monkeypatch):
+    monkeypatch.setattr(Hungry, "most", 0)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        sweep("loop", setting_of(), factory=Hungry)
+
+
+def test_another_error_is_not_tried_again(monkeypatch):
+    tried = []
+
+    class Broken(Tiny):
+        def forward(self, tokens):
+            if self.training:
+                tried.append(1)
+                raise RuntimeError("no")
+            return super().forward(tokens)
+
+    with pytest.raises(RuntimeError, match=r"^no$"):
+        sweep("loop", setting_of(), factory=Broken)
+    assert len(tried) == 1

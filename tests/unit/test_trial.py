@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import copy
 import itertools
 import math
@@ -168,6 +169,25 @@ def test_training_is_that_of_a_plain_loop(schedule):
     for plain, own, whole in zip(model.parameters(), stepped.parameters(), trained.parameters(), strict=True):
         torch.testing.assert_close(own, plain, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(whole, own, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 8, 20])
+def test_parts_of_a_batch_have_the_gradient_of_the_whole(parts):
+    """Although they have different numbers of scored positions, and the last is smaller."""
+    setting = make_setting("in-context-recall", SIZES | {"seq_len": 32})
+    inputs, targets = (part[:20] for part in to_device(load_data(setting, 0).train, CPU))
+    targets[0] = -100
+    gradients = {}
+    for count in (1, parts):
+        model = Tiny().double()
+        with torch.no_grad():
+            for i, weight in enumerate(model.parameters()):
+                weight.copy_(torch.linspace(-1, 1, weight.numel(), dtype=torch.float64).cos().view_as(weight) / (i + 2))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        loss = training_step(model, optimizer, inputs, targets, contextlib.nullcontext(), count)
+        gradients[count] = [loss, *(weight.grad for weight in model.parameters())]
+    for one, other in zip(gradients[parts], gradients[1], strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-6, atol=1e-9)
 
 
 def test_the_cosine_ends_at_a_millionth_and_the_constant_rate_stays():
