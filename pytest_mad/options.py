@@ -144,7 +144,7 @@ OPTIONS = (
         default="smoke",
         ini=True,
         path=True,
-        help="Settings, thresholds and recipe: smoke, paper or a TOML file. Default: smoke.",
+        help="Settings, thresholds and recipe: smoke, ci, paper or a TOML file. Default: smoke.",
     ),
     Option(flag="--mad-tasks", metavar="A,B", parse=_names, ini=True, names=True, help="Only these tasks."),
     Option(

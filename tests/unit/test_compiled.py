@@ -8,13 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pytest_mad.architecture import from_factory
 from pytest_mad.executors.inline import RunOptions, run_and_judge
 from pytest_mad.grid import settings
+from pytest_mad.store import Store
 from pytest_mad.training import compiled as module
 from pytest_mad.training.compiled import Later, compiled, compiled_from
 from pytest_mad.training.data import load_data
+from pytest_mad.training.sweep import run_sweep
 from pytest_mad.training.trial import (
     initial_model,
     make_optimizer,
@@ -219,3 +222,32 @@ def test_without_one_dnn_there_is_no_pass(monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     monkeypatch.setattr(module, "_one_dnn_pass", module._one_dnn_pass.__wrapped__)
     assert set(module._options()) == {"compile_threads"}
+
+
+@pytest.mark.parametrize("cut_at", [10, 20])
+def test_a_compiled_trial_that_was_cut_off_ends_as_if_nothing_had_happened(cut_at, tmp_path, monkeypatch):
+    """Before it was compiled, and behind that: another process compiles the same code."""
+    if not module.has_compiler():
+        pytest.skip("no C++ compiler")
+    monkeypatch.setattr(module, "compiled_from", lambda count, setting, point: 15)
+
+    def cut(step, total, accuracy):
+        if step == cut_at:
+            raise KeyboardInterrupt
+
+    setting = make_setting(steps=30, evaluate_every=10)
+    architecture = from_factory(Tiny)
+    undisturbed, interrupted = Store(tmp_path / "a"), Store(tmp_path / "b")
+    run_sweep(architecture, setting, 0, device=CPU, store=undisturbed)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(architecture, setting, 0, device=CPU, store=interrupted, progress=cut)
+    torch.compiler.reset()
+    run_sweep(architecture, setting, 0, device=CPU, store=interrupted)
+    expected, found = weights_of_the_only_trial(undisturbed), weights_of_the_only_trial(interrupted)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+
+
+def weights_of_the_only_trial(store):
+    (path,) = store.folder.glob("trial-*")
+    return load_file(path)
