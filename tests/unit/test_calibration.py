@@ -1,4 +1,4 @@
-"""The smoke preset is what its measurements say: ``python -m benchmarks.calibrate`` wrote them."""
+"""The presets smoke and ci are what their measurements say: ``python -m benchmarks.calibrate`` wrote them."""
 
 from __future__ import annotations
 
@@ -7,30 +7,35 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.calibrate import identity
+from benchmarks.calibrate import first_point_only, identity
 from pytest_mad import settings
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
-def records(architecture, name):
+#: Whose seeds set the budgets, and how many: later ones test them.
+SEEDS = {"smoke": 20, "ci": 5}
+CASES = [(preset, name) for preset in SEEDS for name in settings(preset)]
+
+
+def records(architecture, name, preset="smoke"):
     """The recorded trials of a setting, by seed."""
-    content = json.loads((RESULTS / f"calibrate-smoke-{architecture}.json").read_text())
+    content = json.loads((RESULTS / f"calibrate-{preset}-{architecture}.json").read_text())
     return [record for key, record in content["trials"].items() if key.startswith(f"{name} seed ")]
 
 
-@pytest.mark.parametrize("name", list(settings("smoke")))
-def test_the_transformer_passes_under_every_seed_the_first_20_within_a_third_of_the_budget(name):
-    """Trained with today's parameters and recipe. The budgets were set by those 20; the later seeds test them."""
-    setting = settings("smoke")[name]
-    found = records("transformer", name)
-    assert len(found) >= 20
+@pytest.mark.parametrize(("preset", "name"), CASES)
+def test_the_transformer_passes_under_every_seed_the_first_within_a_third_of_the_budget(preset, name):
+    """Trained with today's parameters, at the recipe's first point."""
+    setting = first_point_only(settings(preset)[name])
+    found = records("transformer", name, preset)
+    assert len(found) >= SEEDS[preset]
     for record in found:
         (trial,) = record["trials"]
         assert record["identity"] == identity(setting)
         assert setting.normalized(record["accuracy"]) >= setting.threshold
         assert trial["stopped"] == "solved"
-        assert trial["seed"] >= 20 or 3 * trial["steps"] <= setting.recipe.steps
+        assert trial["seed"] >= SEEDS[preset] or 3 * trial["steps"] <= setting.recipe.steps
 
 
 @pytest.mark.parametrize("name", list(settings("smoke")))
