@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,15 @@ def _device(text: str) -> str:
     if text not in ("auto", "cpu", "cuda"):
         raise ValueError("must be auto, cpu or cuda")
     return text
+
+
+def _gpus(text: str) -> str | list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if names == ["auto"]:
+        return "auto"
+    if not all(re.fullmatch(r"[0-9]+|(GPU|MIG)-\S+", name) for name in names):
+        raise ValueError("must be auto, or numbers or UUIDs of devices with commas between them")
+    return names
 
 
 def _engine(text: str) -> str:
@@ -230,6 +240,23 @@ OPTIONS = (
         help="Where to train. Default: auto, CUDA where there is one.",
     ),
     Option(
+        flag="--mad-gpus",
+        metavar="auto|0,2|UUIDs",
+        parse=_gpus,
+        default="auto",
+        ini=True,
+        help="Which CUDA devices the workers of -n share, of those in CUDA_VISIBLE_DEVICES or that nvidia-smi finds: "
+        "numbers, from 0, or UUIDs. A single process takes the first. Default: auto, all.",
+    ),
+    Option(
+        flag="--mad-trials-per-gpu",
+        metavar="K",
+        parse=_count,
+        default=2,
+        ini=True,
+        help="Trials that a device takes side by side: -n auto starts as many workers per device. Default: 2.",
+    ),
+    Option(
         flag="--mad-engine",
         metavar="auto|loop|vmap",
         parse=_engine,
@@ -243,7 +270,7 @@ OPTIONS = (
         metavar="SECONDS",
         parse=_seconds,
         ini=True,
-        help="Wall-clock budget per setting; running out of it is verdict error.",
+        help="Wall-clock budget per setting; running out of it is verdict error, with -n also in code that hangs.",
     ),
     Option(
         flag="--mad-store",

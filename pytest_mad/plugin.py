@@ -102,6 +102,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     # xdist asks before pytest_configure, so there is no session yet.
     if not options.is_active(config) or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    from .sharding import cores
+    from .sharding import auto_workers
 
-    return cores()
+    return auto_workers(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    config.stash[SESSION].distribute(specs)

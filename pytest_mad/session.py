@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 RECORD = "mad_record"
 #: What went wrong with the store where the item ran, on the same report.
 TROUBLE = "mad_trouble"
+#: In ``workerinput``: where a worker's watchdog writes the stack on which it ended the process.
+TRACE = "mad_trace"
 
 
 class Session:
@@ -43,9 +45,13 @@ class Session:
         #: node ids of the suite's settings: those that will be trained, and of them those that have finished
         self._settings: set[str] = set()
         self._finished: set[str] = set()
+        #: node ids of all items that are over, whether or not they left a record
+        self._ended: set[str] = set()
         self._recorded: list[str] = []
         self._troubles: list[str] = []
         self._cut_short = False
+        #: names of the CUDA devices that this run may use
+        self.devices: list[str] = []
         #: where the first failing item of an architecture stands
         self._failed: dict[str, tuple[str, int | None, str]] = {}
         self._measured: dict[tuple[int, Setting, tuple[str, ...]], tuple[Any, Measured]] = {}
@@ -55,6 +61,12 @@ class Session:
     def configure(self) -> None:
         """Find every usage error now, before anything is trained."""
         self._check_report_paths()
+        if TRACE in getattr(self.config, "workerinput", {}):
+            from .faults import WorkerGuard
+
+            self.config.pluginmanager.register(WorkerGuard(), "mad-guard")
+        if not self.is_worker and (self.is_active or self.config.getoption("mad_gpus") is not None):
+            self._place()
         if not self.is_active:
             self._check_other_options()
             return
@@ -65,6 +77,28 @@ class Session:
         self.config.stash[PLAN] = plan
         self.prefixes = suite_arguments(self.config)
         check_selection(item_ids(plan), self.prefixes)
+
+    def _place(self) -> None:
+        """Which devices this run has; a single process takes the first of those that it is to use."""
+        from .devices import chosen_devices, use_first
+        from .sharding import worker_count
+
+        self.devices = chosen_devices(self.config)
+        if self.devices and options.value(self.config, "mad_gpus") != "auto" and not worker_count(self.config):
+            use_first(self.config, self.devices)
+
+    def distribute(self, specs: Sequence[Any]) -> None:
+        """Prepare xdist's workers, and this process for their deaths."""
+        if self.is_active or self.devices:
+            from .sharding import equip
+
+            equip(specs, self.devices)
+        if self.is_active or options.value(self.config, "mad_timeout") is not None:
+            from .faults import Crashes
+
+            device = "cuda" if self.devices else "cpu"
+            crashes = Crashes(self.config, self._plan() if self.is_active else None, device)
+            self.config.pluginmanager.register(crashes, "mad-crashes")
 
     def extend_pytest_html(self) -> None:
         """Add verdict and score to the report of pytest-html, where that plugin writes one."""
@@ -95,10 +129,11 @@ class Session:
             check_report_paths(self.config)
 
     def header(self) -> list[str]:
-        """What will be measured, and one line of advice where cores would stay idle."""
+        """What will be measured, where, and what an earlier run died of."""
         if not self.is_active:
             return []
-        from .sharding import cores
+        from .faults import left_behind
+        from .sharding import header_lines, worker_count
 
         plan = self._plan()
         preset = next(iter(plan.settings.values())).preset
@@ -108,9 +143,8 @@ class Session:
         lines += plan.gate_lines()
         if not self.prefixes:
             lines.append("mad: the suite is not among the arguments; add mad to run it beside them")
-        if cores() > 1 and not getattr(self.config.option, "numprocesses", None):
-            lines.append(f"mad: add -n auto to train on {cores()} cores at a time")
-        return lines
+        share = options.value(self.config, "mad_trials_per_gpu")
+        return lines + header_lines(self.devices, worker_count(self.config), share) + left_behind(self.config)
 
     def add_items(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         """Add the suite's items to those that pytest collected."""
@@ -145,12 +179,15 @@ class Session:
     ) -> Measured:
         """Train a test's model on a setting, once per process for the same ``mad_model`` object and contracts."""
         from .executors.inline import run_and_judge
+        from .faults import watched
         from .plan import run_options
 
         key = id(model), setting, contracts
         if key not in self._measured:
             run = run_options(self.config, contracts=contracts)
-            outcome = run_and_judge(architecture, setting, run, progress).with_note(run.contracts.switched_off())
+            with watched(self.config):
+                outcome = run_and_judge(architecture, setting, run, progress)
+            outcome = outcome.with_note(run.contracts.switched_off())
             self._measured[key] = model, outcome  # the object is kept, so that its id stays its own
         return self._measured[key][1]
 
@@ -180,6 +217,8 @@ class Session:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a finished item and say so in a line; runs in the controller, or the only process."""
+        if report.when == "call" or not report.passed:
+            self._ended.add(report.nodeid)
         text = getattr(report, RECORD, None)
         if text is None or self.is_worker:
             return
@@ -265,7 +304,8 @@ class Session:
     def write_files(self, session: pytest.Session) -> None:
         """Write the report files, also after Ctrl-C: with what had finished."""
         is_interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
-        self._cut_short = bool(is_interrupted or session.shouldfail or session.shouldstop)
+        is_stopped = is_interrupted or session.shouldfail or session.shouldstop
+        self._cut_short = bool(is_stopped or self._settings - self._ended)
         if self.is_worker or not (self.records or self.contracts):  # nothing was measured: older files stay as they are
             return
         from .closing import close

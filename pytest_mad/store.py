@@ -19,6 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+try:
+    import fcntl
+except ImportError:  # no Unix
+    fcntl = None  # type: ignore[assignment]
+
 from .errors import first_line
 from .files import FileError, is_there, parse_json, read_json, write_text
 
@@ -32,6 +37,7 @@ MARK = "store.json"
 MOST = 16
 _HEADER, _DIGEST = "mad", "sha256"
 _PART = ".part"
+_RUNNING = "running-"
 #: Seconds after which nobody writes a file any more.
 _ABANDONED = 24 * 3600
 
@@ -120,6 +126,43 @@ class Store:
         except OSError as error:
             self._cannot_write(error)
 
+    @contextlib.contextmanager
+    def marked(self, what: str) -> Iterator[None]:
+        """Leave a file that says so if this process dies inside, and only then."""
+        marker = self._mark(what)
+        try:
+            yield
+        finally:
+            if marker is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(marker[1])
+                os.close(marker[0])
+
+    def _mark(self, what: str) -> tuple[int, str] | None:
+        """The file, open and locked for as long as this process lives, and its path."""
+        if self._is_off or self._is_read_only:
+            return None
+        try:
+            self._begin()
+            handle, path = tempfile.mkstemp(dir=self.folder, prefix=_RUNNING, suffix=".json")
+        except OSError as error:
+            self._cannot_write(error)
+            return None
+        with contextlib.suppress(OSError):  # a disk that is full, or knows no locks
+            _lock(handle)
+            os.write(handle, json.dumps({"running": what}).encode())
+        return handle, path
+
+    def left_behind(self) -> list[str]:
+        """What ran when a process died, told once."""
+        found: list[str] = []
+        for path in [] if self._is_off else sorted(self.folder.glob(f"{_RUNNING}*")):
+            with contextlib.suppress(OSError, ValueError, KeyError), path.open(encoding="utf-8") as marker:
+                _lock(marker.fileno())  # or it is another process's, which lives
+                path.unlink()
+                found.append(str(parse_json(marker.read())["running"]))
+        return found
+
     def note(self, what: str) -> None:
         """Keep the first line about trouble."""
         self.trouble = self.trouble or f"store {self.folder}: {what}"
@@ -186,6 +229,12 @@ def _written(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def _lock(handle: int) -> None:
+    """Raise ``BlockingIOError`` where another process has it; the lock ends with the process, however that ends."""
+    if fcntl is not None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _digest(text: str) -> str:

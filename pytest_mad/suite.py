@@ -6,6 +6,7 @@ bracketed name no longer equals its text, and ``--lf`` would lose it (pytest-dev
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from .architecture import Architecture
 from .executors.contracts import ContractResult, run_contract
 from .executors.inline import RunOptions, choose_device, run_and_judge
+from .faults import marked, watched
 from .grid import Setting
 from .plan import Plan, matches
 from .report.progress import Course, Work, live_progress
@@ -89,6 +91,12 @@ class JudgedItem(pytest.Item):
         self.architecture = architecture
         self.add_marker("mad")
 
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """What runs inside may take the process with it."""
+        with watched(self.config), marked(self.config, f"{self.architecture.name}, {self.name}"):
+            yield
+
     def conclude(self, result: Result | ContractResult, traceback: str) -> None:
         """Leave the result for the report, and end as it says."""
         self.stash[RESULT] = result
@@ -122,7 +130,7 @@ class MadItem(JudgedItem):
         items = [item for item in self.session.items if isinstance(item, MadItem)]
         run, courses = self.config.stash[PLAN].run, self.config.stash.setdefault(COURSES, [])
         works = [work(item.architecture, item.setting, run) for item in items]
-        with live_progress(self.config, works, items.index(self) + 1, courses) as progress:
+        with self.guarded(), live_progress(self.config, works, items.index(self) + 1, courses) as progress:
             outcome = run_and_judge(self.architecture, self.setting, run, progress)
         self.conclude(*outcome)
 
@@ -153,7 +161,8 @@ class MadContract(JudgedItem):
         plan = self.config.stash[PLAN]
         device = choose_device(plan.run.device)
         setting = next(iter(plan.settings.values()))  # unless the options name another
-        result, traceback = run_contract(self.architecture, setting, self.contract, plan.run.contracts, device)
+        with self.guarded():
+            result, traceback = run_contract(self.architecture, setting, self.contract, plan.run.contracts, device)
         if result.is_warning:
             try:
                 warnings.warn(result.explain(), ContractWarning, stacklevel=1)

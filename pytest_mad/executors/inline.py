@@ -303,6 +303,14 @@ def run_and_judge(
     return Measured(_result(architecture, setting, verdict, seconds=seconds, device=device), shown)
 
 
+def lost_setting(
+    architecture: Architecture, setting: Setting, options: RunOptions, why: str, seconds: float, device: str
+) -> Result:
+    """The result of a setting whose process ended while it ran."""
+    verdict = Verdict("error", why)
+    return _result(architecture, as_asked(setting, options), verdict, seconds=round(seconds, 3), device=device)
+
+
 def _ending(trial: Trial) -> str:
     """How a trial that did not reach its threshold ended."""
     how = "given up as hopeless" if trial.stopped == "hopeless" else "trained to the end"

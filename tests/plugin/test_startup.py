@@ -21,6 +21,7 @@ FLAGS = [
     "--mad-device",
     "--mad-engine",
     "--mad-first-seed",
+    "--mad-gpus",
     "--mad-html",
     "--mad-inconclusive",
     "--mad-json",
@@ -37,6 +38,7 @@ FLAGS = [
     "--mad-tasks",
     "--mad-threshold",
     "--mad-timeout",
+    "--mad-trials-per-gpu",
     "--mad-update-baseline",
 ]
 INI = [
@@ -46,6 +48,7 @@ INI = [
     "mad_device",
     "mad_engine",
     "mad_first_seed",
+    "mad_gpus",
     "mad_inconclusive",
     "mad_junit",
     "mad_margin",
@@ -58,6 +61,7 @@ INI = [
     "mad_tasks",
     "mad_threshold",
     "mad_timeout",
+    "mad_trials_per_gpu",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The order of items under xdist: the same in every worker, and no worker is left alone with the long ones."""
+"""xdist: an order of items that leaves no worker alone with the long ones, and each worker's environment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import os
 from types import SimpleNamespace
 
+import execnet
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from xdist.scheduler import LoadScheduling
 
 from pytest_mad.grid import settings
-from pytest_mad.sharding import cores, order
+from pytest_mad.sharding import cores, equip, header_lines, order
 from tests.oracles.parameters import steady
 
 costs_of_items = st.lists(st.sampled_from([0.0, 1.0, 1.0, 2.0, 5.0, 5.5, 40.0]), max_size=40)
@@ -166,3 +167,79 @@ def test_cores_are_those_this_process_may_use(monkeypatch):
     assert cores() == 7
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert cores() == 1
+
+
+def environments(count, devices, spec="popen"):
+    """What so many workers find in their environment."""
+    specs = [execnet.XSpec(spec) for _ in range(count)]
+    equip(specs, devices)
+    return [spec.env for spec in specs]
+
+
+@pytest.fixture
+def bare_environment(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_workers_get_devices_in_turn(bare_environment):
+    """As many as there are, or more; names are passed on as they are."""
+    found = environments(5, ["GPU-b", "MIG-GPU-a/1/0"])
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in found] == ["GPU-b", "MIG-GPU-a/1/0"] * 2 + ["GPU-b"]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in environments(1, ["3", "1"])] == ["3"]
+
+
+def test_workers_without_devices_keep_the_callers_list(bare_environment):
+    """An empty one, too: nothing is assigned."""
+    assert all("CUDA_VISIBLE_DEVICES" not in one for one in environments(2, []))
+
+
+def test_workers_have_one_thread_unless_the_user_says_otherwise(bare_environment, monkeypatch):
+    monkeypatch.setenv("MKL_NUM_THREADS", "4")
+    assert environments(2, []) == [{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}] * 2
+
+
+def test_what_the_user_gave_a_worker_is_left_alone(bare_environment):
+    """``--tx`` may say everything itself, and a worker elsewhere has devices of its own."""
+    own = environments(1, ["GPU-a"], "popen//env:CUDA_VISIBLE_DEVICES=7//env:OMP_NUM_THREADS=2")
+    assert (own[0]["CUDA_VISIBLE_DEVICES"], own[0]["OMP_NUM_THREADS"]) == ("7", "2")
+    assert environments(1, ["GPU-a"], "ssh=elsewhere") == [{}]
+
+
+@pytest.mark.parametrize(
+    ("devices", "workers", "lines"),
+    [
+        ([], 0, ["mad: add -n auto to train on 3 cores at a time"]),
+        ([], 4, []),
+        (
+            ["GPU-a"],
+            0,
+            ["mad: this process trains on GPU-a", "mad: add -n auto to train 2 settings at a time on 1 GPU"],
+        ),
+        (
+            ["GPU-a", "1"],
+            0,
+            ["mad: this process trains on GPU-a", "mad: add -n auto to train 4 settings at a time on 2 GPUs"],
+        ),
+        (["GPU-a", "MIG-b"], 1, ["mad: gw0 on GPU-a"]),
+        (["GPU-a", "MIG-b"], 4, ["mad: gw0, gw2 on GPU-a", "mad: gw1, gw3 on MIG-b"]),
+        (
+            ["GPU-a", "MIG-b"],
+            5,
+            [
+                "mad: gw0, gw2, gw4 on GPU-a",
+                "mad: gw1, gw3 on MIG-b",
+                "mad: up to 3 workers share a device, more than --mad-trials-per-gpu=2",
+            ],
+        ),
+    ],
+)
+def test_the_header_says_who_trains_where(devices, workers, lines, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert header_lines(devices, workers, 2) == lines
+
+
+def test_a_single_core_or_trial_needs_no_advice(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    assert header_lines([], 0, 2) == []
+    assert header_lines(["GPU-a"], 0, 1) == ["mad: this process trains on GPU-a"]

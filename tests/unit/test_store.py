@@ -222,3 +222,33 @@ def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
         os.utime(tmp_path / name, (time.time() - age * 86_400,) * 2)
     Store(tmp_path).write("trial", KEY, "one", {}, {})
     assert [path.name for path in tmp_path.glob(".*.part")] == [".new.part"]
+
+
+def test_a_mark_is_there_while_something_runs_and_is_nobody_elses_business(tmp_path):
+    """Also where it ends in an error, and where the folder vanishes meanwhile."""
+    store = Store(tmp_path / "store")
+    with pytest.raises(KeyError), store.marked("a, b"):
+        assert len(list(store.folder.glob("running-*"))) == 1
+        assert Store(store.folder).left_behind() == []  # its process lives
+        raise KeyError
+    assert not list(store.folder.glob("running-*"))
+    with store.marked("a, b"):
+        shutil.rmtree(store.folder)
+    assert store.trouble is None and store.left_behind() == []
+
+
+def test_what_dead_processes_ran_is_told_once(tmp_path):
+    """Marks that are cut off, as of a process that died while it wrote one, say nothing and go too."""
+    for name, text in (("a", '{"running": "a, b"}'), ("b", '{"running": "c"}'), ("c", ""), ("d", "{}"), ("e", "[]")):
+        (tmp_path / f"running-{name}.json").write_text(text)
+    assert Store(tmp_path).left_behind() == ["a, b", "c"]
+    assert Store(tmp_path).left_behind() == []
+    assert not list(tmp_path.glob("running-*"))
+
+
+def test_a_mark_that_cannot_be_left_stops_nothing(tmp_path):
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / "file" / "store")
+    with store.marked("a, b"):
+        pass
+    assert "cannot be written" in store.trouble
