@@ -73,7 +73,7 @@ def print_result(result: Result) -> None:
 def write(architecture: Architecture, arguments: argparse.Namespace, finished: list[Result], total: int) -> None:
     """The scores by now; MAD's mean only where all settings have one."""
     records: list[dict[str, Any]] = [result.to_json() for result in finished]
-    tasks, mad_score, normalized = scores(records, cut_short=len(finished) < total)
+    tasks, mad_score, normalized = scores(records, partial=len(finished) < total)
     print(f"{len(finished)} of {total} settings have finished" + (f"; MAD score {mad_score:.4f}" if mad_score else ""))
     save(
         f"{arguments.preset}-{architecture.name}-{arguments.device}",

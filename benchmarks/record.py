@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_mad.files import write_json
+from pytest_mad.files import read_json, write_json
 from pytest_mad.report.json_file import environment
 
 RESULTS = Path(__file__).with_name("results")
@@ -15,3 +15,12 @@ def save(name: str, **content: Any) -> None:
     """Write or replace a measurement."""
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / f"{name}.json", {"schema": 1, "environment": environment(["cpu"]), **content})
+
+
+def update(name: str, **sections: Any) -> None:
+    """Replace these sections of a measurement and keep its others, each with the environment that it was made in."""
+    path = RESULTS / f"{name}.json"
+    known = read_json(path) if path.exists() else {}
+    own = {key: {"environment": environment(["cpu"]), **section} for key, section in sections.items()}
+    RESULTS.mkdir(exist_ok=True)
+    write_json(path, {**known, "schema": 1, **own})

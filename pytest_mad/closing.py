@@ -15,6 +15,7 @@ from .architecture import Architecture
 from .errors import what_happened
 from .files import FileError, refuse_unwritable, write_text
 from .gate.baseline import ambiguous, doubts, merged, read_entries, recorded, write_entries
+from .options import flag
 from .packages import version
 from .report.github import append_summary, error_commands, place
 from .report.writing import MissingPackageError, check_packages, rendered
@@ -37,14 +38,12 @@ def check_report_paths(config: pytest.Config) -> None:
     for name in ("mad_baseline", "mad_update_baseline"):
         given = options.value(config, name)
         if given is not None:
-            taken[Path(config.invocation_params.dir, given).resolve()] = _flag(name)
+            taken[Path(config.invocation_params.dir, given).resolve()] = flag(name)
     for name, path in report_paths(config).items():
-        other = taken.setdefault(path.resolve(), _flag(name))
-        if other != _flag(name):
-            raise pytest.UsageError(
-                f"{_flag(name)}={config.getoption(name)}: is the file of {other}; write another one"
-            )
-        with _as_usage_error(f"{_flag(name)}={config.getoption(name)}"):
+        other = taken.setdefault(path.resolve(), flag(name))
+        if other != flag(name):
+            raise pytest.UsageError(f"{flag(name)}={config.getoption(name)}: is the file of {other}; write another one")
+        with _as_usage_error(f"{flag(name)}={config.getoption(name)}"):
             check_packages(name)
             refuse_unwritable(path)
 
@@ -67,7 +66,7 @@ def close(config: pytest.Config, records: list[dict[str, Any]], content: Callabl
     paths, summary = report_paths(config), os.environ.get("GITHUB_STEP_SUMMARY")
     results = content() if paths or summary else {}
     for name, path in paths.items():
-        with _noted(errors, f"{_flag(name)}={path}"):
+        with _noted(errors, f"{flag(name)}={path}"):
             write_text(path, rendered(name, results))
     if summary:
         with _noted(warnings, f"GITHUB_STEP_SUMMARY={summary}"):
@@ -111,10 +110,6 @@ def annotation_lines(
     places |= {a.name: place(a.file, a.line, workspace) for a in architectures if a.file}
     failing = {name: found for name, found in content["architectures"].items() if name in failed}
     return error_commands(content | {"architectures": failing}, places)
-
-
-def _flag(option: str) -> str:
-    return f"--{option.replace('_', '-')}"
 
 
 @contextlib.contextmanager

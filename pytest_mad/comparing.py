@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,21 @@ from .report.reading import read_results
 
 def print_comparison(config: pytest.Config) -> int:
     """Print what differs and return the exit code; ``pytest.UsageError`` is one line that names option and file."""
-    _refuse_others(config)
+    refuse_others(config, "mad_compare", "compares two result files")
     files: tuple[str, str] = options.value(config, "mad_compare")
     comparison = compare(*(_content(config, file) for file in files))
-    terminal = _terminal_writer(config)
+    terminal = terminal_writer(config)
     for line in lines(comparison, files, terminal.fullwidth, config.get_verbosity()):
         markup = {line.colour: True} if line.colour else {}
         terminal.line(line.text, bold=line.bold, **markup)
     return comparison.exit_code
 
 
-def _refuse_others(config: pytest.Config) -> None:
-    """No other option would have its effect, least of all one that asks for training or for a report."""
+def refuse_others(config: pytest.Config, name: str, does: str, *, allowed: Iterable[str] = ()) -> None:
+    """No other option would have its effect beside one that ``does`` something with files, least of all training."""
     for option in options.OPTIONS:
-        if option.name != "mad_compare" and config.getoption(option.name) not in (None, False):
-            raise pytest.UsageError(f"--mad-compare only compares two result files: leave out {option.flag}")
+        if option.name not in (name, *allowed) and config.getoption(option.name) not in (None, False):
+            raise pytest.UsageError(f"{options.flag(name)} only {does}: leave out {option.flag}")
 
 
 def _content(config: pytest.Config, file: str) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def _content(config: pytest.Config, file: str) -> dict[str, Any]:
     return content
 
 
-def _terminal_writer(config: pytest.Config) -> Any:
+def terminal_writer(config: pytest.Config) -> Any:
     """pytest's own, with its ``--color``; the reporter, which has one, is only made for a run of tests."""
     from _pytest._io import TerminalWriter
     from _pytest.config import create_terminal_writer

@@ -119,6 +119,14 @@ def _two_files(text: str) -> tuple[str, str]:
     return files[0], files[1]
 
 
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
+    part, of = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= part <= of <= MOST_SHARDS:
+        raise ValueError(f"must be I/N, such as 2/4: part I of N, counted from 1, and N at most {MOST_SHARDS:,}")
+    return part, of
+
+
 def contract(text: str) -> tuple[str, tuple[str, str]]:
     """``NAME=fail``, ``NAME=warn`` or ``NAME=off:REASON``."""
     name, _, mode = text.partition("=")
@@ -128,6 +136,9 @@ def contract(text: str) -> tuple[str, tuple[str, str]]:
         raise ValueError("must be NAME=fail, NAME=warn or NAME=off:REASON")
     return name, (what, reason.strip())
 
+
+#: No CI has matrices with more jobs.
+MOST_SHARDS = 1_000
 
 OPTIONS = (
     Option(
@@ -311,6 +322,20 @@ OPTIONS = (
         help="Print the preset's settings with oracle, trivial level and threshold, and train nothing.",
     ),
     Option(
+        flag="--mad-shard",
+        metavar="I/N",
+        parse=_shard,
+        help="Run the I-th of N parts of the suite, which take about the same time: for a CI matrix.",
+    ),
+    Option(
+        flag="--mad-merge",
+        metavar="FILE",
+        repeatable=True,
+        path=True,
+        help="Join result files, those of shards for example, into one report, and train nothing. Exit code 1 if "
+        "anything in them fails, or a shard is missing. Repeatable; 'shard-*.json' is all files that match.",
+    ),
+    Option(
         flag="--mad-compare",
         metavar="A,B",
         parse=_two_files,
@@ -378,6 +403,11 @@ def _parse(option: Option, where: str, text: str) -> Any:
         return option.parse(text)
     except ValueError as error:
         raise pytest.UsageError(f"{where}={text}: {error}") from None
+
+
+def flag(name: str) -> str:
+    """How an option is written."""
+    return f"--{name.replace('_', '-')}"
 
 
 def is_active(config: pytest.Config) -> bool:

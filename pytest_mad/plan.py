@@ -29,12 +29,13 @@ from .gate.baseline import (
     shipped_baselines,
 )
 from .grid import Setting, as_published, select, settings, with_threshold
+from .shards import Shard
 
 CONTRACT_LENGTH = 128
 #: Options of a comparison, and reports, which the command that records a baseline leaves out.
 _NOT_IN_A_RECORDING = {
     *("--mad-baseline", "--mad-update-baseline", "--mad-seeds", "--mad-first-seed", "--mad-margin", "--mad-timeout"),
-    *("--mad-inconclusive", "--mad-json", "--mad-html", "--mad-benchmark-json"),
+    *("--mad-inconclusive", "--mad-json", "--mad-html", "--mad-benchmark-json", "--mad-shard"),
 }
 
 
@@ -45,6 +46,8 @@ class Plan:
     architectures: tuple[Architecture, ...]
     settings: dict[str, Setting]
     run: RunOptions
+    #: the part of the suite that this job runs; None is all of it
+    shard: Shard | None = None
 
     def gate_lines(self) -> list[str]:
         """What the header says of a comparison with a baseline, or of a recording."""
@@ -71,7 +74,9 @@ def make_plan(config: pytest.Config) -> Plan:
     """The plan of a run; ``pytest.UsageError`` is one line that names the option and what would be right."""
     put_invocation_dir_on_path(config)
     found, chosen, preset = architectures(config), chosen_settings(config), options.value(config, "mad_preset")
-    plan = Plan(architectures=found, settings=chosen, run=run_options(config, chosen))
+    part = options.value(config, "mad_shard")
+    shard = None if part is None else Shard(*part)
+    plan = Plan(architectures=found, settings=chosen, run=run_options(config, chosen), shard=shard)
     for setting in plan.settings.values():
         _usage(f"--mad-preset={preset}", setting.normalized, 0.0)  # is there room between guessing and the oracle?
     if plan.run.baseline:

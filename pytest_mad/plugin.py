@@ -37,6 +37,10 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         from .comparing import print_comparison
 
         return print_comparison(config)
+    if config.getoption("mad_merge") is not None:
+        from .merging import print_merged
+
+        return print_merged(config)
     if not config.getoption("mad_list"):
         return None
     from .listing import print_settings

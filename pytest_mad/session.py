@@ -42,11 +42,11 @@ class Session:
         self.prefixes: list[str] = []
         self.records: list[dict[str, Any]] = []
         self.contracts: list[dict[str, Any]] = []
-        #: node ids of the suite's settings: those that will be trained, and of them those that have finished
+        #: node ids of all items of the suite that are to run, None until they are known; of them the settings; and of
+        #: those that left a result
+        self._expected: set[str] | None = None
         self._settings: set[str] = set()
-        self._finished: set[str] = set()
-        #: node ids of all items that are over, whether or not they left a record
-        self._ended: set[str] = set()
+        self._reported: set[str] = set()
         self._recorded: list[str] = []
         self._troubles: list[str] = []
         self._cut_short = False
@@ -71,12 +71,12 @@ class Session:
             self._check_other_options()
             return
         from .plan import check_selection, make_plan
-        from .suite import PLAN, item_ids, suite_arguments
+        from .suite import PLAN, item_costs, suite_arguments
 
         plan = make_plan(self.config)
         self.config.stash[PLAN] = plan
         self.prefixes = suite_arguments(self.config)
-        check_selection(item_ids(plan), self.prefixes)
+        check_selection(list(item_costs(plan)), self.prefixes)
 
     def _place(self) -> None:
         """Which devices this run has; a single process takes the first of those that it is to use."""
@@ -115,6 +115,11 @@ class Session:
         for argument in self.config.args:
             if argument.startswith("mad::") or (argument == "mad" and not Path(argument).exists()):
                 raise pytest.UsageError(f"{argument} is the MAD suite, which needs --mad-arch=module:factory")
+        shard = self.config.getoption("mad_shard")
+        if shard is not None:
+            raise pytest.UsageError(
+                f"--mad-shard={shard}: is a part of the MAD suite, which needs --mad-arch=module:factory"
+            )
         given = [o for o in options.OPTIONS if o.ini and self.config.getoption(o.name) not in (None, False)]
         if given:
             from .plan import chosen_settings, run_options
@@ -141,10 +146,26 @@ class Session:
         count = f"{len(plan.settings)} setting{'' if len(plan.settings) == 1 else 's'}"
         lines = [f"mad: {names}; preset {preset}, {count}; one thread per process on a CPU"]
         lines += plan.gate_lines()
+        if plan.shard:
+            lines.append(self._shard_line())
         if not self.prefixes:
             lines.append("mad: the suite is not among the arguments; add mad to run it beside them")
         share = options.value(self.config, "mad_trials_per_gpu")
         return lines + header_lines(self.devices, worker_count(self.config), share) + left_behind(self.config)
+
+    def _shard_line(self) -> str:
+        """How much of the suite this job runs."""
+        from .suite import item_costs
+
+        plan = self._plan()
+        own, total = len(self._own_costs()), len(item_costs(plan))
+        nothing = "" if own else ", which is no failure: there are fewer items than shards"
+        return f"mad: shard {plan.shard}: {own} of {total} contracts and settings{nothing}"
+
+    def _own_costs(self) -> dict[str, float]:
+        from .suite import shard_costs
+
+        return shard_costs(self._plan())
 
     def add_items(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         """Add the suite's items to those that pytest collected."""
@@ -161,7 +182,8 @@ class Session:
         self._expect(ids)  # the controller collects nothing itself, and every worker the same
 
     def _expect(self, ids: Iterable[str]) -> None:
-        self._settings = {one for one in ids if one.startswith("mad::") and "::contract[" not in one}
+        self._expected = {one for one in ids if one.startswith("mad::")}
+        self._settings = {one for one in self._expected if "::contract[" not in one}
 
     def _plan(self) -> Plan:
         from .suite import PLAN
@@ -217,8 +239,6 @@ class Session:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a finished item and say so in a line; runs in the controller, or the only process."""
-        if report.when == "call" or not report.passed:
-            self._ended.add(report.nodeid)
         text = getattr(report, RECORD, None)
         if text is None or self.is_worker:
             return
@@ -227,6 +247,7 @@ class Session:
         from .report.progress import count_text, finished_line
 
         record = json.loads(text)
+        self._reported.add(report.nodeid)
         trouble = getattr(report, TROUBLE, None)
         if trouble and trouble not in self._troubles:
             self._troubles.append(trouble)
@@ -238,8 +259,7 @@ class Session:
         terminal = self._terminal(report.nodeid)
         if terminal is not None:
             before = "\n" if terminal._tw.width_of_current_line else ""  # behind another test's dot
-            self._finished |= {report.nodeid} & self._settings
-            place = count_text(len(self._finished), len(self._settings))
+            place = count_text(len(self._reported & self._settings), len(self._settings))
             terminal.write(f"{before}{finished_line(record, place)}\n", flush=True)
 
     @pytest.hookimpl(tryfirst=True)
@@ -270,11 +290,13 @@ class Session:
         """The tables, at the end of the terminal's output."""
         if not (self.records or self.contracts) or terminal.verbosity < 0:
             return
+        from .report.partial import gaps
         from .report.table import tables
 
         terminal.currentfspath = None  # our lines end with the line; without this the table begins with an empty one
         terminal.section("MAD")
-        for line in tables(self._in_order(self.records), self._in_order(self.contracts), cut_short=self._cut_short):
+        missing = gaps({"cut_short": self._cut_short, "shards": self._shards()})
+        for line in tables(self._in_order(self.records), self._in_order(self.contracts), missing):
             markup = {line.colour: True} if line.colour else {}
             terminal.write_line(line.text, bold=line.bold, **markup)
         for text in self._recorded:
@@ -305,8 +327,13 @@ class Session:
         """Write the report files, also after Ctrl-C: with what had finished."""
         is_interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
         is_stopped = is_interrupted or session.shouldfail or session.shouldstop
-        self._cut_short = bool(is_stopped or self._settings - self._ended)
-        if self.is_worker or not (self.records or self.contracts):  # nothing was measured: older files stay as they are
+        self._cut_short = bool(is_stopped or (self._expected or set()) - self._reported)
+        if self.is_worker or self.config.option.collectonly:
+            return
+        has_no_items = self._has_no_items_of_its_shard()
+        if has_no_items and not self._own_costs() and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK
+        if not (self.records or self.contracts or has_no_items):  # older files stay as they are
             return
         from .closing import close
 
@@ -318,13 +345,29 @@ class Session:
             sys.stderr.write(f"ERROR: {line}\n")
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
+    def _has_no_items_of_its_shard(self) -> bool:
+        """Whether this is a job of a matrix that no item of the suite falls to: its files say so, for the merge."""
+        return self.is_active and self._plan().shard is not None and bool(self.prefixes) and self._expected == set()
+
     def content(self) -> dict[str, Any]:
         """All results, as the result file holds them."""
         from .report.json_file import result_file
 
         command = shlex.join(("pytest", *map(str, self.config.invocation_params.args)))
         records, contracts = self._in_order(self.records), self._in_order(self.contracts)
-        return result_file(records, self._preset(), contracts, command, cut_short=self._cut_short)
+        return result_file(
+            records, self._preset(), contracts, command, cut_short=self._cut_short, shards=self._shards()
+        )
+
+    def _shards(self) -> list[dict[str, Any]]:
+        """The part of the suite that this job ran, if it was a part."""
+        if not self.is_active:
+            return []
+        from .shards import joined
+        from .suite import item_costs
+
+        plan = self._plan()
+        return joined([plan.shard.to_json(item_costs(plan))] if plan.shard else [])
 
     def _preset(self) -> str:
         """The name of the preset that was measured."""

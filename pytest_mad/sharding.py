@@ -19,24 +19,22 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 def order(costs: list[float], workers: int) -> list[int]:
     """Indices of items in the order they should be sent out: the given order for a single process.
 
-    xdist hands each of its workers two items at first (up to a dozen items per worker). So the i-th longest of the
-    first two per worker is paired with the i-th shortest of them, and the rest follow longest first. Fewer items than
-    that it deals out one by one, round the workers: then the shortest of the long ones get company. A pure function of
-    committed costs: every worker must collect the same order.
+    xdist hands each of its workers two items at first (up to a dozen items per worker), and what stands behind a long
+    one waits for it. So each of the longest, one per worker, is paired with one of the shortest: the i-th longest with
+    the i-th shortest, of all items where there are many, of the first two per worker where the others are too few to
+    fill what gaps remain. The rest follow longest first. Fewer items than two per worker it deals out one by one, round
+    the workers: then the shortest of the long ones get company. A pure function of committed costs: every worker must
+    collect the same order.
     """
     if workers < 2:
         return list(range(len(costs)))
     longest_first = sorted(range(len(costs)), key=lambda i: (-costs[i], i))
     if len(costs) < 2 * workers:
         return longest_first[:workers][::-1] + longest_first[workers:]
-    head, rest = longest_first[: 2 * workers], longest_first[2 * workers :]
-    long, short = head[: (len(head) + 1) // 2], head[(len(head) + 1) // 2 :]
-    paired = []
-    for i, index in enumerate(long):
-        paired.append(index)
-        if i < len(short):
-            paired.append(short[-1 - i])
-    return paired + rest
+    end = len(costs) if len(costs) >= 4 * workers else 2 * workers
+    long, short = longest_first[:workers], longest_first[end - workers : end]
+    paired = [index for pair in zip(long, reversed(short), strict=True) for index in pair]
+    return paired + longest_first[workers : end - workers] + longest_first[end:]
 
 
 def cores() -> int:

@@ -60,13 +60,17 @@ class MadSuite(pytest.Collector):
 
 
 class MadArchitecture(pytest.Collector):
-    """All contracts and settings of one architecture."""
+    """The contracts and settings of one architecture, all of them or its part of a shard."""
 
     def __init__(self, architecture: Architecture, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.architecture = architecture
 
     def collect(self) -> Iterator[pytest.Item]:
+        own = shard_costs(self.config.stash[PLAN])
+        return (item for item in self._all() if item.nodeid in own)
+
+    def _all(self) -> Iterator[pytest.Item]:
         plan = self.config.stash[PLAN]
         for contract in plan.run.contracts.names():
             name = f"contract[{contract}]"
@@ -189,10 +193,18 @@ def suite_arguments(config: pytest.Config) -> list[str]:
     return own
 
 
-def item_ids(plan: Plan) -> list[str]:
-    """Node ids of all items, in order."""
-    own = [f"contract[{name}]" for name in plan.run.contracts.names()]
-    return [f"{ROOT}::{a.name}::{item}" for a in plan.architectures for item in (*own, *plan.settings)]
+def item_costs(plan: Plan) -> dict[str, float]:
+    """Committed estimates of all items by node id, in order."""
+    contracts = {f"contract[{name}]": CONTRACT_COST for name in plan.run.contracts.names()}
+    own = contracts | {setting.id: setting.cost for setting in plan.settings.values()}
+    return {f"{ROOT}::{a.name}::{item}": cost for a in plan.architectures for item, cost in own.items()}
+
+
+def shard_costs(plan: Plan) -> dict[str, float]:
+    """The same of the items that this job runs: all, or its shard's."""
+    costs = item_costs(plan)
+    own = plan.shard.own(costs) if plan.shard else costs
+    return {item: cost for item, cost in costs.items() if item in own}
 
 
 def add_items(session: pytest.Session, prefixes: list[str], items: list[pytest.Item]) -> None:
@@ -202,8 +214,7 @@ def add_items(session: pytest.Session, prefixes: list[str], items: list[pytest.I
     """
     if not prefixes:
         return
-    suite = MadSuite.from_parent(session, name=ROOT, nodeid=ROOT)
-    selected = [item for item in session.genitems(suite) if matches(item.nodeid, prefixes)]
+    suite, costs = MadSuite.from_parent(session, name=ROOT, nodeid=ROOT), shard_costs(session.config.stash[PLAN])
+    own = [item for item in session.genitems(suite) if matches(item.nodeid, prefixes)]
     workers = getattr(session.config, "workerinput", {}).get("workercount", 1)
-    costs = [item.setting.cost if isinstance(item, MadItem) else CONTRACT_COST for item in selected]
-    items.extend(selected[i] for i in order(costs, workers))
+    items.extend(own[i] for i in order([costs[item.nodeid] for item in own], workers))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .numbers import accuracy_text, count_text, score_text, seconds_text
+from .partial import gaps
 from .verdicts import fails, needed
 
 #: Bytes of UTF-8 in the summary of one step. GitHub drops a longer one as a whole.
@@ -58,8 +59,8 @@ def job_summary(content: dict[str, Any], limit: int = LIMIT) -> str:
     """
     failing = [(name, list(_failing(found))) for name, found in content["architectures"].items()]
     head = [Line(f"## MAD: {_outcome(failing)}"), Line("")]
-    if content["cut_short"]:
-        head += [Line("The run was cut short: what had not finished is missing here."), Line("")]
+    for gap in gaps(content):
+        head += [Line(gap), Line("")]
     body = [*_failures(failing)]
     for name, found in content["architectures"].items():
         body += _architecture(name, found)
@@ -108,6 +109,8 @@ def _joined(lines: Iterable[Line]) -> str:
 def _outcome(failing: list[tuple[str, list[Failure]]]) -> str:
     """Heading: how many architectures fail."""
     count, total = sum(bool(failures) for _, failures in failing), len(failing)
+    if not total:
+        return "nothing was measured"
     if total == 1:
         return f"{text(failing[0][0])} {'fails' if count else 'passes'}"
     if not count:

@@ -22,11 +22,14 @@ def result_file(
     command: str = "",
     *,
     cut_short: bool = False,
+    shards: Iterable[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """The content of a result file; records are ``Result.to_json()``, contracts ``ContractResult.to_json()``.
 
-    ``command`` is what reproduces the run. One that was ``cut_short``, by Ctrl-C or ``-x``, has no MAD scores.
+    ``command`` is what reproduces the run. One that was ``cut_short``, by Ctrl-C or ``-x``, has no MAD scores; nor has
+    one that ran only some ``shards`` of a suite.
     """
+    shards = list(shards)
     by_architecture: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     checked: dict[str, dict[str, Any]] = defaultdict(dict)
     for contract in contracts:
@@ -43,9 +46,10 @@ def result_file(
         "preset": preset,
         "command": command,
         "cut_short": cut_short,
+        "shards": shards,
         "environment": environment(devices),
         "architectures": {
-            name: _architecture(by_architecture[name], checked[name], cut_short)
+            name: _architecture(by_architecture[name], checked[name], cut_short or bool(shards))
             for name in sorted({*by_architecture, *checked})
         },
     }
@@ -62,7 +66,7 @@ def environment(devices: list[str]) -> dict[str, Any]:
 
 
 def scores(
-    records: Iterable[dict[str, Any]], *, cut_short: bool = False
+    records: Iterable[dict[str, Any]], *, partial: bool = False
 ) -> tuple[dict[str, float], float | None, float | None]:
     """Task scores, MAD score and its normalised twin: means over settings, then over tasks.
 
@@ -70,7 +74,7 @@ def scores(
     would raise the mean.
     """
     raw, normalized = defaultdict(list), defaultdict(list)
-    is_complete = not cut_short
+    is_complete = not partial
     for record in records:
         if record["accuracy"] is not None:
             raw[record["task"]].append(record["accuracy"])
@@ -83,8 +87,8 @@ def scores(
     return task_scores, mean(task_scores.values()), mean(map(mean, normalized.values()))
 
 
-def _architecture(settings: dict[str, dict[str, Any]], contracts: dict[str, Any], cut_short: bool) -> dict[str, Any]:
-    task_scores, mad_score, mad_score_normalized = scores(settings.values(), cut_short=cut_short)
+def _architecture(settings: dict[str, dict[str, Any]], contracts: dict[str, Any], partial: bool) -> dict[str, Any]:
+    task_scores, mad_score, mad_score_normalized = scores(settings.values(), partial=partial)
     sizes = [s["parameters"] for s in settings.values() if s["parameters"] is not None]
     states = [s["state_size"] for s in settings.values() if s["state_size"] is not None]
     return {

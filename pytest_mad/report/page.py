@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from .figures import Curves, Scatter, is_best, learning_curves, scatter
 from .numbers import NOTHING, accuracy_text, count_text, difference_text, number_text, score_text, seconds_text
+from .partial import headline
 from .verdicts import fails, needed, passes
 
 #: How verdicts look without colour, the worst first. A contract that holds with a warning has one of its own.
@@ -167,7 +168,7 @@ def page(content: dict[str, Any]) -> Page:
     placed = {n: (one["state_size"], one["mad_score"]) for n, one in scored.items() if one["state_size"] is not None}
     return Page(
         preset=content["preset"],
-        headline=("Cut short: " if content.get("cut_short") else "") + _outcome(cases, checks),
+        headline=headline(content) + _outcome(cases, checks),
         has_failed=any(one.has_failed for one in architectures),
         tallies=[("settings", _tally(cases)), ("contracts", _tally(checks))],
         architectures=architectures,

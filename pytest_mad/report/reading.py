@@ -210,6 +210,14 @@ def _settings(value: Any) -> Any:
     return settings
 
 
+def _shards(value: Any) -> Any:
+    """Shards of one suite, which has no others than these."""
+    shards = _SHARDS(value)
+    _at("parts", _list(_whole(1, shards["of"])), shards["parts"])
+    _at("parts", _value(lambda it: it and it == sorted(set(it)), "at least one number, ascending"), shards["parts"])
+    return shards
+
+
 # -- the table ------------------------------------------------------------------------------------------------------
 
 _object = _value(lambda it: type(it) is dict, "an object")
@@ -288,14 +296,16 @@ _ARCHITECTURE = _record(
         "settings": _settings,
     }
 )
+_SHARDS = _record({"suite": _text, "of": _whole(1, MOST_NAMES), "parts": _list(_whole(1))})
 _FILE = _record(
     {
         "schema": _one_of(SCHEMA),
         "preset": _text,
         "command": _text,
         "cut_short": _flag,
+        "shards": _list(_shards),
         "environment": _record({"torch": _or_null(_text), "python": _text, "device": _text, "plugin": _or_null(_text)}),
         "architectures": _named(NAME, _PLAIN_NAMES, _ARCHITECTURE),
     },
-    defaults={"command": str, "cut_short": bool},
+    defaults={"command": str, "cut_short": bool, "shards": list},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from .json_file import scores
@@ -23,11 +23,13 @@ class Line(NamedTuple):
 
 
 def tables(
-    records: Iterable[dict[str, Any]], contracts: Iterable[dict[str, Any]] = (), *, cut_short: bool = False
+    records: Iterable[dict[str, Any]], contracts: Iterable[dict[str, Any]] = (), gaps: Sequence[str] = ()
 ) -> Iterator[Line]:
-    """The lines of all tables; records are ``Result.to_json()``, contracts ``ContractResult.to_json()``."""
-    if cut_short:
-        yield Line("The run was cut short: what had not finished is missing here.", "yellow")
+    """The lines of all tables; records are ``Result.to_json()``, contracts ``ContractResult.to_json()``.
+
+    ``gaps`` say what is missing here, if anything is.
+    """
+    yield from (Line(gap, "yellow") for gap in gaps)
     records, contracts = list(records), list(contracts)
     for name in dict.fromkeys(record["architecture"] for record in (*records, *contracts)):
         own_records = [record for record in records if record["architecture"] == name]
@@ -35,7 +37,7 @@ def tables(
         yield Line(_title(name, own_records), bold=True)
         yield from _contracts(own_contracts)
         if own_records:
-            yield from _settings(own_records, cut_short)
+            yield from _settings(own_records, partial=bool(gaps))
 
 
 def _title(architecture: str, records: list[dict[str, Any]]) -> str:
@@ -65,7 +67,7 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _settings(records: list[dict[str, Any]], cut_short: bool) -> Iterator[Line]:
+def _settings(records: list[dict[str, Any]], *, partial: bool) -> Iterator[Line]:
     """A row per setting, in columns as wide as what stands in them, and the reason below one that does not pass."""
     records = sorted(records, key=lambda r: not fails(r))
     rows = [_cells(record) for record in records]
@@ -78,7 +80,7 @@ def _settings(records: list[dict[str, Any]], cut_short: bool) -> Iterator[Line]:
     if any(record["stored"] for record in records):
         yield Line("  stored: measured by an earlier run of this architecture; --mad-no-store measures again")
     if any(record["accuracy"] is not None for record in records):
-        yield Line(f"  {_mad_score(records, cut_short)}", bold=True)
+        yield Line(f"  {_mad_score(records, partial=partial)}", bold=True)
 
 
 def _cells(record: dict[str, Any]) -> tuple[str, ...]:
@@ -105,8 +107,8 @@ def _row(cells: tuple[str, ...], widths: list[int]) -> str:
     return f"  {texts[0]}  {' '.join(texts[1:])}"
 
 
-def _mad_score(records: list[dict[str, Any]], cut_short: bool) -> str:
-    task_scores, mad_score, normalized = scores(records, cut_short=cut_short)
+def _mad_score(records: list[dict[str, Any]], *, partial: bool) -> str:
+    task_scores, mad_score, normalized = scores(records, partial=partial)
     if mad_score is None:
         return "no MAD score: not every setting has a score"
     tasks = f"mean over {_plural(len(task_scores), 'task')}"

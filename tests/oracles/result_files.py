@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -54,11 +55,13 @@ def contract(name: str, verdict: str = "pass", detail: str = "", architecture: s
     return ContractResult(architecture=architecture, contract=name, verdict=verdict, detail=detail).to_json()
 
 
-def content(*records: dict[str, Any], preset: str = "tiny", **environment: Any) -> dict[str, Any]:
+def content(
+    *records: dict[str, Any], preset: str = "tiny", shards: Sequence[dict[str, Any]] = (), **environment: Any
+) -> dict[str, Any]:
     """What a result file holds of settings and contracts."""
     settings = [record for record in records if "setting" in record]
     contracts = [record for record in records if "contract" in record]
-    found = result_file(settings, preset, contracts, "pytest --mad-arch=mine:make_model")
+    found = result_file(settings, preset, contracts, "pytest --mad-arch=mine:make_model", shards=shards)
     found["environment"] |= environment
     return found
 
@@ -136,8 +139,17 @@ def contracts(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def shards(draw: st.DrawFn) -> dict[str, Any]:
+    """Some parts of a suite, but not all."""
+    of = draw(st.integers(2, 9))
+    parts = draw(st.sets(st.integers(1, of), min_size=1, max_size=of - 1))
+    return {"suite": draw(st.sampled_from(["00ff", "ff00"])), "of": of, "parts": sorted(parts)}
+
+
+@st.composite
 def contents(draw: st.DrawFn) -> dict[str, Any]:
     """The content of any result file."""
     records = draw(st.lists(results(), max_size=5)) + draw(st.lists(contracts(), max_size=4))
     torch = draw(st.sampled_from(["2.13.0+cpu", "2.13.1", "2.14.0", None]))
-    return content(*records, preset=draw(st.sampled_from(["tiny", "tiny", "smoke"])), torch=torch)
+    preset = draw(st.sampled_from(["tiny", "tiny", "smoke"]))
+    return content(*records, preset=preset, shards=draw(st.lists(shards(), max_size=2)), torch=torch)

@@ -61,8 +61,10 @@ class Project:
         return self.pytester.runpytest_inprocess(*BARE, *self._store(args), *args, **kwargs)
 
     def _store(self, args):
-        compares = any(str(argument).startswith("--mad-compare") for argument in args)  # and takes nothing else
-        return () if self.has_store or compares else ("--mad-no-store",)
+        reads = any(
+            str(argument).startswith(("--mad-compare", "--mad-merge")) for argument in args
+        )  # and takes no more
+        return () if self.has_store or reads else ("--mad-no-store",)
 
     @contextlib.contextmanager
     def started(self, *args):

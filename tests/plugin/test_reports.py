@@ -188,7 +188,7 @@ def test_the_result_file_has_every_promised_key(project):
     """Schema 1 of the design, with plain values of the promised types."""
     project.models("--mad-json=out.json")
     content = project.results()
-    assert sorted(content) == ["architectures", "command", "cut_short", "environment", "preset", "schema"]
+    assert sorted(content) == ["architectures", "command", "cut_short", "environment", "preset", "schema", "shards"]
     assert content["schema"] == 1 and content["preset"] == "tiny"
     environment = content["environment"]
     assert sorted(environment) == ["device", "plugin", "python", "torch"]

@@ -99,6 +99,8 @@ def content(architectures, **changes):
         "schema": 1,
         "preset": "smoke",
         "command": "pytest --mad-arch=models:make_model",
+        "cut_short": False,
+        "shards": [],
         "environment": {"torch": "2.13.0", "python": "3.11.7", "device": "cpu", "plugin": None},
         "architectures": architectures,
     } | changes

@@ -84,7 +84,7 @@ def test_every_yaml_block_of_the_documentation_is_yaml() -> None:
     for text in PAGES.values():
         for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             assert parsed(block)
-    assert list(workflows()) == ["mad", "mad nightly", "mad baseline", "mad charts"]
+    assert list(workflows()) == ["mad", "mad matrix", "mad nightly", "mad baseline", "mad charts"]
 
 
 def test_every_step_is_an_action_of_a_known_version_or_a_command() -> None:
@@ -98,18 +98,47 @@ def test_every_step_is_an_action_of_a_known_version_or_a_command() -> None:
 
 def commands() -> list[str]:
     """Every command line of a workflow that starts pytest."""
-    gitlab = next(one for one in map(parsed, BLOCKS) if "pages" in one)
-    lines = [step["run"] for step in steps() if "run" in step] + gitlab["mad"]["script"]
-    return [line for line in lines if re.match(r"(\.venv/bin/)?pytest ", line)]
+    lines = [step["run"] for step in steps() if "run" in step]
+    gitlab = [one for one in map(parsed, BLOCKS) if isinstance(one, dict) and "jobs" not in one]
+    lines += [line for one in gitlab for job in one.values() for line in job.get("script", ())]
+    return [filled(line) for line in lines if re.match(r"(\.venv/bin/)?pytest ", line)]
+
+
+#: What a CI puts in the place of its variables, in the second job of a matrix of four.
+VARIABLES = {
+    "${{ matrix.shard }}": "2",
+    "${{ strategy.job-total }}": "4",
+    "$CI_NODE_INDEX": "2",
+    "$CI_NODE_TOTAL": "4",
+}
+
+
+def filled(line: str) -> str:
+    for name, value in VARIABLES.items():
+        line = line.replace(name, value)
+    assert "$" not in line
+    return line
 
 
 def test_every_option_in_a_workflow_has_a_value_that_it_takes() -> None:
-    assert len(commands()) == 7
+    assert len(commands()) == 13
     for command in commands():
         given = re.findall(r"(--mad-[a-z-]+)(?:=(\S+))?", command)
         assert given and "\n" not in command.strip()
         for flag, text in given:
             KNOWN[flag].parse(text)
+
+
+def test_a_matrix_has_as_many_jobs_as_shards_and_its_files_are_merged() -> None:
+    """Each job runs its own part, and the pattern finds what they write."""
+    jobs = workflows()["mad matrix"]["jobs"]
+    assert jobs["shard"]["strategy"]["matrix"] == {"shard": [1, 2, 3, 4]} and jobs["merge"]["needs"] == "shard"
+    gitlab = next(one for one in map(parsed, BLOCKS) if "mad shard" in one)
+    assert gitlab["mad shard"]["parallel"] == 4 and gitlab["mad merge"]["needs"] == ["mad shard"]
+    shards = [line for line in commands() if "--mad-shard=2/4 " in line]
+    assert len(shards) == 2 and all(" --mad-json=shard-2.json" in line for line in shards)
+    merges = [line for line in commands() if line.startswith("pytest --mad-merge='shard-*.json' ")]
+    assert len(merges) == 2
 
 
 def test_a_job_that_may_write_runs_no_code_of_the_project() -> None:
@@ -124,6 +153,7 @@ def test_a_job_that_may_write_runs_no_code_of_the_project() -> None:
                 assert permissions == {"contents": "read"}
             assert job["timeout-minutes"], name
             readers = [step for step in job["steps"] if "checkout" in step.get("uses", "")]
-            assert len(readers) == 1
-            assert ("write" in permissions.values()) or readers[0]["with"] == {"persist-credentials": False}
+            assert len(readers) == 1 or (not readers and name == "mad matrix")  # a merge needs no code
+            for reader in readers:
+                assert "write" in permissions.values() or reader["with"] == {"persist-credentials": False}
         assert "pull_request_target" not in flow[True] and "secrets." not in str(flow)

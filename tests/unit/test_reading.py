@@ -69,7 +69,8 @@ def sample():
     line = {"source": "main.json", "architecture": "mine", "seeds": 10, "lowest": 0.99, "margin": 0.03}
     judged = measured("compression[x=1]", 0.98, baseline={**line, "line": 0.96, "most_seeds": 4}, state_size=64)
     unfinished = measured("memorization[vocab_size=32]", None, verdict="error", detail="out of time")
-    return plain(content(measured(SETTING, 1.0, threshold=0.9), judged, unfinished, contract("output")))
+    shards = [{"suite": "00ff", "of": 4, "parts": [1, 3]}]
+    return plain(content(measured(SETTING, 1.0, threshold=0.9), judged, unfinished, contract("output"), shards=shards))
 
 
 def changed(*path, to):
@@ -425,7 +426,7 @@ def test_every_value_of_another_type_is_refused_by_its_place():
 
 def test_every_key_that_is_missing_is_named():
     """Exhaustively over the sample, but for names that users choose and keys that early versions did not write."""
-    free = {"command", "cut_short", "scores", "recipe", "tolerant", "note", "mine", "output"}
+    free = {"command", "cut_short", "shards", "scores", "recipe", "tolerant", "note", "mine", "output"}
     for path in places(sample()):
         if not path or not isinstance(path[-1], str) or "params" in path or path[-1] in free or "[" in path[-1]:
             continue

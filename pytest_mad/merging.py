@@ -1,0 +1,110 @@
+"""``--mad-merge``: several result files as one report and one exit code, without training."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import options
+from .closing import check_report_paths, close, report_paths
+from .comparing import refuse_others, terminal_writer
+from .files import FileError
+from .report.github import error_commands
+from .report.merge import Merged, merge
+from .report.partial import gaps
+from .report.reading import read_results
+from .report.table import Line, tables
+
+
+def print_merged(config: pytest.Config) -> int:
+    """Print and write the joint report and return the exit code.
+
+    ``pytest.UsageError`` is one line that names the files; then nothing is written.
+    """
+    refuse_others(config, "mad_merge", "joins result files", allowed=options.REPORTS)
+    check_report_paths(config)
+    files = _files(config)
+    _refuse_inputs(config, files)
+    merged = _merged(config, files)
+    _print(config, merged, len(files))
+    closing = close(config, [], lambda: merged.content)
+    for line in closing.warnings:
+        sys.stderr.write(f"WARNING: {line}\n")
+    for line in closing.errors:
+        sys.stderr.write(f"ERROR: {line}\n")
+    return int(pytest.ExitCode.USAGE_ERROR) if closing.errors else merged.exit_code
+
+
+def _files(config: pytest.Config) -> list[str]:
+    """All names, with a pattern's matches in its place; relative to the invocation directory."""
+    directory, found = config.invocation_params.dir, list[str]()
+    for text in options.value(config, "mad_merge"):
+        is_pattern = glob.has_magic(text) and not Path(directory, text).exists()
+        matches = sorted(glob.glob(text, root_dir=directory)) if is_pattern else [text]
+        if not matches:
+            raise pytest.UsageError(f"--mad-merge={text}: no file has a name like this")
+        found += matches
+    paths = [Path(directory, name).resolve() for name in found]
+    for name, path in zip(found, paths, strict=True):
+        if paths.count(path) > 1:
+            raise pytest.UsageError(f"--mad-merge={name}: is named twice")
+    return found
+
+
+def _refuse_inputs(config: pytest.Config, files: list[str]) -> None:
+    """No report takes the place of a file that it is made of."""
+    directory = config.invocation_params.dir
+    inputs = {Path(directory, name).resolve(): name for name in files}
+    for option, path in report_paths(config).items():
+        if path.resolve() in inputs:
+            given = f"{options.flag(option)}={config.getoption(option)}"
+            raise pytest.UsageError(f"{given}: is a file of --mad-merge, {inputs[path.resolve()]}; write another one")
+
+
+def _merged(config: pytest.Config, files: list[str]) -> Merged:
+    contents = {name: _content(config, name) for name in files}
+    command = shlex.join(("pytest", *map(str, config.invocation_params.args)))
+    try:
+        return merge(contents, command)
+    except FileError as error:
+        raise pytest.UsageError(f"--mad-merge: {error}") from None
+
+
+def _content(config: pytest.Config, name: str) -> dict[str, Any]:
+    try:
+        return read_results(Path(config.invocation_params.dir, name))
+    except FileError as error:
+        raise pytest.UsageError(f"--mad-merge={name}: {error}") from None
+
+
+def _print(config: pytest.Config, merged: Merged, files: int) -> None:
+    """Tables, what is missing, annotations, and last what the exit code is due to."""
+    terminal, verbosity = terminal_writer(config), config.get_verbosity()
+    lines = [Line(f"warning: {warning}", "yellow") for warning in merged.warnings]
+    if verbosity >= 0:
+        lines += tables(merged.settings, merged.contracts, gaps(merged.content))
+    for line in (*lines, _conclusion(merged, files)):
+        terminal.line(line.text, bold=line.bold, **({line.colour: True} if line.colour else {}))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for command in error_commands(merged.content, {}):
+            terminal.line(command)
+
+
+def _conclusion(merged: Merged, files: int) -> Line:
+    said = [f"{_counted(files, 'file')}, {_counted(len(merged.settings) + len(merged.contracts), 'result')}"]
+    said += [f"{merged.failing} fail{'s' if merged.failing == 1 else ''}"] if merged.failing else []
+    said += ["cut short"] if merged.content["cut_short"] else []
+    said += [f"missing: {one}" for one in merged.missing]
+    if not merged.exit_code:
+        said.append("none fails")
+    return Line("; ".join(said), "red" if merged.exit_code else "green", bold=True)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

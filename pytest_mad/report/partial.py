@@ -1,0 +1,42 @@
+"""What a report says of itself when it does not have all results: its run was cut short, or it has some shards only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+#: An entry of a result file's ``shards``.
+Shards = Mapping[str, Any]
+
+
+def gaps(content: Mapping[str, Any]) -> list[str]:
+    """A sentence for each reason why results are missing in the content of a result file; none where all are there."""
+    lines = ["The run was cut short: what had not finished is missing here."] if content["cut_short"] else []
+    return lines + [f"{present(one)} only: the rest of the suite is missing here." for one in content["shards"]]
+
+
+def headline(content: Mapping[str, Any]) -> str:
+    """The same in front of a title."""
+    short = ["Cut short"] if content["cut_short"] else []
+    return "".join(f"{text}: " for text in [*short, *map(present, content["shards"])])
+
+
+def present(one: Shards) -> str:
+    """``Shards 1-2, 4 of 5``."""
+    return _named("Shard", one["parts"], one["of"])
+
+
+def absent(one: Shards) -> str:
+    """``shard 3 of 5``."""
+    return _named("shard", [part for part in range(1, one["of"] + 1) if part not in one["parts"]], one["of"])
+
+
+def _named(noun: str, parts: Sequence[int], of: int) -> str:
+    return f"{noun}{'' if len(parts) == 1 else 's'} {_ranges(parts)} of {of}"
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """``1-3, 5`` of ascending numbers."""
+    runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,61 @@
+"""``--mad-shard=I/N``: which of the suite's items a job runs, and what result files say of shards.
+
+Jobs of a CI matrix know nothing of each other, so the cut is a pure function of what all of them know: the ids of all
+items, before ``-k`` and the like, and the committed estimates of their cost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+
+class Shard(NamedTuple):
+    """The ``part``-th of ``of`` parts of a suite, counted from 1."""
+
+    part: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.part}/{self.of}"
+
+    def own(self, costs: Mapping[str, float]) -> set[str]:
+        """Ids of the items that belong to this shard, of all with their costs."""
+        return {item for item, part in assign(costs, self.of).items() if part == self.part}
+
+    def to_json(self, costs: Mapping[str, float]) -> dict[str, Any]:
+        """What a result file says: which part it has, and of which suite."""
+        return {"suite": digest(costs), "of": self.of, "parts": [self.part]}
+
+
+def assign(costs: Mapping[str, float], shards: int) -> dict[str, int]:
+    """The shard of each item, from 1 on: longest first, each to the shard that has least so far.
+
+    No shard gets more than an equal share and the longest item. Ties go by number of items and by name, so that the
+    order of ``costs`` does not matter.
+    """
+    loads = [(0.0, 0, shard) for shard in range(1, shards + 1)]  # ascending, which makes it a heap
+    found = {}
+    for item in sorted(costs, key=lambda one: (-costs[one], one)):
+        load, items, found[item] = loads[0]
+        heapq.heapreplace(loads, (load + costs[item], items + 1, found[item]))
+    return found
+
+
+def digest(costs: Mapping[str, float]) -> str:
+    """Tells suites apart: shards of two belong together only if these are the same."""
+    text = "\n".join(f"{item} {costs[item]!r}" for item in sorted(costs))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def joined(shards: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Shards of one suite together, without the suites that are complete."""
+    parts = defaultdict(set)
+    for shard in shards:
+        parts[shard["suite"], shard["of"]].update(shard["parts"])
+    return [
+        {"suite": suite, "of": of, "parts": sorted(own)} for (suite, of), own in sorted(parts.items()) if len(own) < of
+    ]
