@@ -20,10 +20,10 @@ from typing import Any
 from xdist.scheduler import LoadScheduling
 
 from pytest_mad.contracts.base import contracts
+from pytest_mad.executors.units import CONTRACT_COST
 from pytest_mad.grid import Setting, settings
 from pytest_mad.sharding import order
 from pytest_mad.shards import assign
-from pytest_mad.suite import CONTRACT_COST
 
 from .record import update
 

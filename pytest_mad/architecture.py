@@ -144,6 +144,14 @@ def _in_backbone(name: str, source: str, layers: Callable[[Setting], list[Any]],
     return Architecture(name=name, source=source, build=build, knows_task=True, **place)
 
 
+#: How an architecture is made of its text on the command line, by the name of the option.
+TARGETS: dict[str, Callable[[str], Architecture]] = {
+    "mad_arch": from_target,
+    "mad_layers": from_layers,
+    "mad_mixer": from_mixer,
+}
+
+
 def split_name(value: str) -> tuple[str | None, str]:
     """``NAME=TARGET`` into both; a TARGET alone has no name."""
     name, separator, target = value.partition("=")

@@ -216,7 +216,8 @@ class Crashes:
 def lost(plan: Plan, nodeid: str, why: str, seconds: float, device: str) -> Result | ContractResult | None:
     """What becomes of one of the suite's items whose worker died; None for other tests."""
     from .executors.contracts import ContractResult
-    from .executors.inline import lost_setting
+    from .executors.inline import ended
+    from .gate import Verdict
 
     _, _, own = nodeid.partition("mad::")
     name, _, item = own.partition("::")
@@ -224,7 +225,8 @@ def lost(plan: Plan, nodeid: str, why: str, seconds: float, device: str) -> Resu
     if architecture is None:
         return None
     if item in plan.settings:
-        return lost_setting(architecture, plan.settings[item], plan.run, why, seconds, device)
+        verdict = Verdict("error", why)
+        return ended(architecture, plan.settings[item], plan.run, verdict, seconds, device=device).result
     contract = re.fullmatch(r"contract\[(.+)\]", item)
     return contract and ContractResult(
         architecture=name, contract=contract[1], verdict="error", detail=why, seconds=round(seconds, 3)

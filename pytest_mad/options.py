@@ -96,6 +96,12 @@ def _engine(text: str) -> str:
     return text
 
 
+def _executor(text: str) -> str:
+    if text not in ("inline", "ray"):
+        raise ValueError("must be inline or ray")
+    return text
+
+
 def _margin(text: str) -> float:
     try:
         value = float(text)
@@ -275,6 +281,21 @@ OPTIONS = (
         ini=True,
         help="How trials are trained: one after the other, or those of a sweep stacked into one model. Default: auto, "
         "the loop.",
+    ),
+    Option(
+        flag="--mad-executor",
+        metavar="inline|ray",
+        parse=_executor,
+        default="inline",
+        ini=True,
+        help="Where trials run: in this process or the workers of xdist, or in the workers of Ray. Default: inline.",
+    ),
+    Option(
+        flag="--mad-ray-address",
+        metavar="ADDR",
+        ini=True,
+        help="The cluster for --mad-executor=ray: host:port, ray://host:port or auto. Default: a Ray of its own, on "
+        "this machine.",
     ),
     Option(
         flag="--mad-timeout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from . import options
-from .architecture import Architecture, TargetError, check_unique, from_layers, from_mixer, from_target
+from .architecture import TARGETS, Architecture, TargetError, check_unique
 from .errors import suggestion, user_traceback
 from .executors.contracts import ContractOptions, Mode
 from .executors.inline import RunOptions
@@ -48,6 +49,10 @@ class Plan:
     run: RunOptions
     #: the part of the suite that this job runs; None is all of it
     shard: Shard | None = None
+
+    def sizes(self) -> Setting:
+        """At whose sizes a contract is asked, unless the options name another setting."""
+        return next(iter(self.settings.values()))
 
     def gate_lines(self) -> list[str]:
         """What the header says of a comparison with a baseline, or of a recording."""
@@ -88,6 +93,11 @@ def make_plan(config: pytest.Config) -> Plan:
     return plan
 
 
+def targets(config: pytest.Config) -> tuple[tuple[str, str], ...]:
+    """Option and text of each architecture, in the order of the kinds: factories, layer stacks, mixers."""
+    return tuple((name, text) for name in TARGETS for text in config.getoption(name) or ())
+
+
 def put_invocation_dir_on_path(config: pytest.Config) -> None:
     """With the console script ``pytest`` the current directory is not importable; in an xdist worker neither."""
     directory = str(config.invocation_params.dir)
@@ -96,17 +106,8 @@ def put_invocation_dir_on_path(config: pytest.Config) -> None:
 
 
 def architectures(config: pytest.Config) -> tuple[Architecture, ...]:
-    """In the order of the command line's kinds: factories, layer stacks, mixers."""
-    kinds: tuple[tuple[str, Callable[[str], Architecture]], ...] = (
-        ("mad_arch", from_target),
-        ("mad_layers", from_layers),
-        ("mad_mixer", from_mixer),
-    )
-    found = [
-        _usage(f"--{name.replace('_', '-')}={text}", make, text)
-        for name, make in kinds
-        for text in config.getoption(name) or ()
-    ]
+    """Those of :func:`targets`."""
+    found = [_usage(f"--{name.replace('_', '-')}={text}", TARGETS[name], text) for name, text in targets(config)]
     _usage("--mad-arch, --mad-layers, --mad-mixer", check_unique, found)
     return tuple(found)
 
@@ -145,8 +146,8 @@ def run_options(
         data = Path(config.invocation_params.dir, data)
         if not data.is_dir():
             raise pytest.UsageError(f"--mad-data={data}: there is no such folder")
-    store, device = store_path(config), options.value(config, "mad_device")
-    if device == "cuda":
+    where, store, device = executor(config), store_path(config), options.value(config, "mad_device")
+    if device == "cuda" and where == "inline":  # a cluster's devices are none of this machine's
         _require_cuda()
     return RunOptions(
         seeds=options.value(config, "mad_seeds"),
@@ -163,6 +164,24 @@ def run_options(
         store=store,
         contracts=replace(contract_options(config, chosen or {}, contracts), store=store),
     )
+
+
+def executor(config: pytest.Config) -> str:
+    """Where the suite's trials run; a usage error where that cannot be."""
+    name: str = options.value(config, "mad_executor")
+    if name == "inline" and config.getoption("mad_ray_address") is not None:
+        raise pytest.UsageError(
+            f"--mad-ray-address={config.getoption('mad_ray_address')}: is for --mad-executor=ray, which is missing"
+        )
+    workers = getattr(config.option, "numprocesses", None) or len(getattr(config.option, "tx", None) or ())
+    if name == "ray" and workers:
+        raise pytest.UsageError(
+            f"--mad-executor=ray: and -n {workers}: every worker of xdist would start a Ray of its own; leave -n out, "
+            "Ray fills the cores itself"
+        )
+    if name == "ray" and importlib.util.find_spec("ray") is None:
+        raise pytest.UsageError("--mad-executor=ray: needs Ray: pip install 'pytest-mad[ray]'")
+    return name
 
 
 def contract_options(config: pytest.Config, chosen: dict[str, Setting], marked: Sequence[str] = ()) -> ContractOptions:

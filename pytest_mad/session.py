@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,8 @@ class Session:
             from .faults import WorkerGuard
 
             self.config.pluginmanager.register(WorkerGuard(), "mad-guard")
-        if not self.is_worker and (self.is_active or self.config.getoption("mad_gpus") is not None):
+        is_local = not self.is_worker and options.value(self.config, "mad_executor") == "inline"
+        if is_local and (self.is_active or self.config.getoption("mad_gpus") is not None):
             self._place()
         if not self.is_active:
             self._check_other_options()
@@ -144,6 +145,7 @@ class Session:
         preset = next(iter(plan.settings.values())).preset
         names = ", ".join(a.name for a in plan.architectures)
         count = f"{len(plan.settings)} setting{'' if len(plan.settings) == 1 else 's'}"
+        is_remote = options.value(self.config, "mad_executor") != "inline"
         lines = [f"mad: {names}; preset {preset}, {count}; one thread per process on a CPU"]
         lines += plan.gate_lines()
         if plan.shard:
@@ -151,6 +153,8 @@ class Session:
         if not self.prefixes:
             lines.append("mad: the suite is not among the arguments; add mad to run it beside them")
         share = options.value(self.config, "mad_trials_per_gpu")
+        if is_remote:  # which says itself where it runs, once it does
+            return lines
         return lines + header_lines(self.devices, worker_count(self.config), share) + left_behind(self.config)
 
     def _shard_line(self) -> str:
@@ -192,6 +196,16 @@ class Session:
 
     # -- while it runs ------------------------------------------------------------------------------------------------
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Keep the suite's workers for as long as its items run."""
+        if not self.is_active or options.value(self.config, "mad_executor") == "inline":
+            return (yield)
+        from .remote import executing
+
+        with executing(session, self.keep):
+            return (yield)
+
     def architectures(self) -> tuple[Architecture, ...]:
         """Those of the command line, none without its options."""
         return self._plan().architectures if self.is_active else ()
@@ -229,6 +243,12 @@ class Session:
             item.user_properties += properties(record)
             report.user_properties = list(item.user_properties)
 
+    def keep(self, record: dict[str, Any]) -> None:
+        """Have this in the tables and files."""
+        known = self.contracts if "contract" in record else self.records
+        if record not in known:  # several tests may look at one result
+            known.append(record)
+
     def _store_trouble(self) -> str | None:
         """What went wrong with the store in this process."""
         from .plan import store_path
@@ -251,9 +271,7 @@ class Session:
         trouble = getattr(report, TROUBLE, None)
         if trouble and trouble not in self._troubles:
             self._troubles.append(trouble)
-        known = self.contracts if "contract" in record else self.records
-        if record not in known:  # several tests may look at one result
-            known.append(record)
+        self.keep(record)
         if report.failed:
             self._failed.setdefault(record["architecture"], report.location)
         terminal = self._terminal(report.nodeid)

@@ -8,10 +8,12 @@ file is ever run. Any number of processes may write; each file is replaced whole
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import functools
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -38,12 +40,22 @@ MOST = 16
 _HEADER, _DIGEST = "mad", "sha256"
 _PART = ".part"
 _RUNNING = "running-"
+#: What a store's files are called: a name that comes from another machine is no path.
+_NAME = re.compile(r"(trial|checkpoint|contract)-[0-9a-f]{32}-\w{1,32}\.safetensors")
 #: Seconds after which nobody writes a file any more.
 _ABANDONED = 24 * 3600
 
 
 class DamagedError(ValueError):
     """A file that is not what this package writes; the message is one line."""
+
+
+class ElsewhereError(BaseException):
+    """What is asked for lies in another machine's store; no error, and nothing may take it for a model's."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names = names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +88,18 @@ class Store:
         self.folder = folder
         #: one line about what went wrong first
         self.trouble: str | None = None
+        #: files that another machine has, and sends where they are asked for
+        self.elsewhere: frozenset[str] = frozenset()
         self._is_off = self._is_read_only = self._has_begun = False
         self._check()
 
     def find(self, kind: str, key: str, which: str = "*") -> Iterator[Stored]:
-        """What is stored under a key, last written or used first."""
+        """What is stored under a key, last written or used first. Raises :class:`ElsewhereError`."""
         if self._is_off:
             return
+        lacking = fnmatch.filter(self.elsewhere, self._path(kind, key, which).name)
+        if lacking:
+            raise ElsewhereError(sorted(lacking))
         for path in self._files(kind, key, which):
             header = self._header(path)
             if header is not None:
@@ -98,21 +115,45 @@ class Store:
 
     def write(self, kind: str, key: str, which: str, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Keep this, in place of what has the same name."""
-        if self._is_off or self._is_read_only:
-            return
         from safetensors.torch import save
 
         try:
-            self._begin()
             text = json.dumps(header, allow_nan=False)
             content = save(tensors, {_HEADER: text, _DIGEST: _digest(text)})
-            _replace(self._path(kind, key, which), content)
+        except Exception as error:  # a kind of number that the format does not have
+            self.note(f"cannot hold this: {first_line(error)}")
+        else:
+            self.put(self._path(kind, key, which).name, content)
+
+    def names(self) -> set[str]:
+        """All files of the store."""
+        try:
+            return {path.name for path in self.folder.glob("*.safetensors") if _NAME.fullmatch(path.name)}
+        except OSError:
+            return set()
+
+    def content(self, name: str) -> bytes | None:
+        """A file as it is; None for one that is no longer there."""
+        try:
+            return (self.folder / name).read_bytes() if _NAME.fullmatch(name) else None
+        except OSError:
+            return None
+
+    def put(self, name: str, content: bytes | None) -> None:
+        """Keep a file as it is, in place of one of the same name; without content, have none."""
+        if self._is_off or self._is_read_only or not _NAME.fullmatch(name):
+            return
+        kind, key, which = name.removesuffix(".safetensors").split("-")
+        if content is None:
+            self.remove(kind, key, which)
+            return
+        try:
+            self._begin()
+            _replace(self.folder / name, content)
             for old in self._files(kind, key)[MOST:]:
                 old.unlink(missing_ok=True)
         except OSError as error:
             self._cannot_write(error)
-        except Exception as error:  # a kind of number that the format does not have
-            self.note(f"cannot hold this: {first_line(error)}")
 
     def used(self, stored: Stored) -> None:
         """What is used is not what is deleted first."""

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .architecture import Architecture
-from .executors.contracts import ContractResult, run_contract
-from .executors.inline import RunOptions, choose_device, run_and_judge
+from .executors.base import Executor, Inline
+from .executors.contracts import ContractResult
+from .executors.inline import RunOptions
+from .executors.units import CONTRACT_COST, most_trials
 from .faults import marked, watched
 from .grid import Setting
 from .plan import Plan, matches
@@ -32,8 +34,6 @@ ROOT = "mad"
 RESULT = pytest.StashKey["Result | ContractResult"]()
 #: Settings that have trained in this process, for the time left.
 COURSES = pytest.StashKey[list[Course]]()
-#: Rough seconds of one contract, beside the settings' costs: short work fills the gaps between long work.
-CONTRACT_COST = 0.5
 
 
 class ContractWarning(UserWarning):
@@ -97,7 +97,10 @@ class JudgedItem(pytest.Item):
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
-        """What runs inside may take the process with it."""
+        """What runs inside may take the process with it, unless it only waits for another."""
+        if not isinstance(executor(self.config), Inline):
+            yield
+            return
         with watched(self.config), marked(self.config, f"{self.architecture.name}, {self.name}"):
             yield
 
@@ -135,21 +138,19 @@ class MadItem(JudgedItem):
         run, courses = self.config.stash[PLAN].run, self.config.stash.setdefault(COURSES, [])
         works = [work(item.architecture, item.setting, run) for item in items]
         with self.guarded(), live_progress(self.config, works, items.index(self) + 1, courses) as progress:
-            outcome = run_and_judge(self.architecture, self.setting, run, progress)
+            outcome = executor(self.config).setting(self.architecture, self.setting, progress)
         self.conclude(*outcome)
 
 
 def work(architecture: Architecture, setting: Setting, run: RunOptions) -> Work:
     """What the time of a setting depends on: how many trials it may take, and whether it may take fewer steps."""
-    gate, recipe = setting.gate, setting.recipe
-    seeds = run.seeds or (gate.baseline_seeds if run.record else gate.seeds if run.baseline else 1)
-    most_trials = seeds * (1 if run.engine == "vmap" else len(recipe.points))  # a stack counts as one
-    may_race = most_trials > 1 and not run.record and (recipe.race or run.baseline is not None)
+    recipe, most = setting.recipe, most_trials(setting, run)
+    may_race = most > 1 and not run.record and (recipe.race or run.baseline is not None)
     return Work(
         architecture=architecture.name,
         name=setting.id.removesuffix("[baseline]"),
         cost=setting.cost,
-        most_trials=most_trials,
+        most_trials=most,
         may_end_early=may_race or recipe.solved_at <= 1 or recipe.hopeless_after < 1,
     )
 
@@ -162,11 +163,8 @@ class MadContract(JudgedItem):
         self.contract = contract
 
     def runtest(self) -> None:
-        plan = self.config.stash[PLAN]
-        device = choose_device(plan.run.device)
-        setting = next(iter(plan.settings.values()))  # unless the options name another
         with self.guarded():
-            result, traceback = run_contract(self.architecture, setting, self.contract, plan.run.contracts, device)
+            result, traceback = executor(self.config).contract(self.architecture, self.contract)
         if result.is_warning:
             try:
                 warnings.warn(result.explain(), ContractWarning, stacklevel=1)
@@ -176,6 +174,13 @@ class MadContract(JudgedItem):
 
 
 PLAN = pytest.StashKey[Plan]()
+EXECUTOR = pytest.StashKey[Executor]()
+
+
+def executor(config: pytest.Config) -> Executor:
+    """What gives the items their results."""
+    plan = config.stash[PLAN]
+    return config.stash.setdefault(EXECUTOR, Inline(plan.run, plan.sizes()))
 
 
 def suite_arguments(config: pytest.Config) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shlex
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -98,16 +100,35 @@ def run_setting(
     Raises ``MissingEntryError``, ``BaselineError`` and ``ContractBrokenError`` before any training, ``ModelError``,
     ``NoBottleneckError``, ``NotCausalError``, ``TrialError``, ``PublishedDataError``, or what the user's model raises.
     """
-    from pytest_mad.training.engines import choose_engine
-
-    device, setting, engine = choose_device(options.device), as_asked(setting, options), choose_engine(options.engine)
+    device, setting = choose_device(options.device), as_asked(setting, options)
     asked = asked_of(architecture, setting, options)
+    check_contracts(architecture, setting, options, device)
+    warn_of_another_machine(asked, device)
+    started = time.monotonic()  # the contracts are timed as items of their own
+    sweep = sweeper(architecture, asked.setting, options, device, progress)
+    sweeps, lost = run_sweeps(asked, sweep)
+    return conclude(architecture, setting, asked, options, sweeps, lost, time.monotonic() - started)
+
+
+def check_contracts(architecture: Architecture, setting: Setting, options: RunOptions, device: torch.device) -> None:
+    """Raise :class:`ContractBrokenError` where there is nothing to train for."""
     broken = first_broken(architecture, setting, options.contracts, device)
     if broken:
         raise ContractBrokenError(broken)
-    warn_of_another_machine(asked, device)
-    started = time.monotonic()  # the contracts are timed as items of their own
-    sweeps, lost = run_sweeps(architecture, asked, options, device, progress)
+
+
+def conclude(
+    architecture: Architecture,
+    setting: Setting,
+    asked: Asked,
+    options: RunOptions,
+    sweeps: list[Sweep],
+    lost: int,
+    seconds: float,
+) -> Result:
+    """The verdict on what the sweeps found, with all that a report needs."""
+    from pytest_mad.training.engines import choose_engine
+
     scores = [setting.normalized(sweep.accuracies().accuracy) for sweep in sweeps]
     shown = sweeps[scores.index(asked.telling(scores))]
     verdict = judge(asked, scores, lost)
@@ -127,10 +148,10 @@ def run_setting(
         trials=[trial.to_json() for sweep in sweeps for trial in sweep.trials],
         parameters=shown.parameters,
         state_size=shown.state_size,
-        seconds=round(time.monotonic() - started, 3),
+        seconds=round(seconds, 3),
         stored=all(sweep.stored for sweep in sweeps),
-        device=device.type,
-        engine=engine,
+        device=choose_device(options.device).type,
+        engine=choose_engine(options.engine),
         note=shown.note,
     )
 
@@ -218,34 +239,39 @@ def warn_of_another_machine(asked: Asked, device: torch.device) -> None:
         warnings.warn(f"baseline {asked.line.source}: {difference}", BaselineWarning, stacklevel=1)
 
 
-def run_sweeps(
-    architecture: Architecture, asked: Asked, options: RunOptions, device: torch.device, progress: Progress | None
-) -> tuple[list[Sweep], int]:
+def sweeper(
+    architecture: Architecture, setting: Setting, options: RunOptions, device: torch.device, progress: Progress | None
+) -> Callable[[int], Sweep]:
+    """What trains the sweep of a seed; the time for all of them runs from now on."""
+    from pytest_mad.training.engines import choose_engine
+    from pytest_mad.training.sweep import run_sweep
+
+    return functools.partial(
+        run_sweep,
+        architecture,
+        setting,
+        device=device,
+        data_dir=options.data_dir,
+        progress=progress,
+        deadline=math.inf if options.timeout is None else time.monotonic() + options.timeout,
+        store=open_store(options.store) if options.store else None,
+        engine=choose_engine(options.engine),
+    )
+
+
+def run_sweeps(asked: Asked, run_sweep: Callable[[int], Sweep]) -> tuple[list[Sweep], int]:
     """Sweep one seed after the other until the case is closed; fewer where the time runs out behind the first.
 
     Against a baseline the next seed is tried when one gives no score, and how many did not is returned too; an
     unchanged architecture may diverge as rarely as it did before. Anything else than a score is an error elsewhere.
     """
-    from pytest_mad.training.engines import choose_engine
-    from pytest_mad.training.sweep import run_sweep
     from pytest_mad.training.trial import OutOfTimeError, TrialError
 
     lost: list[TrialError] = []
-    deadline = math.inf if options.timeout is None else time.monotonic() + options.timeout
     sweeps: list[Sweep] = []
     for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
         try:
-            sweep = run_sweep(
-                architecture,
-                asked.setting,
-                seed,
-                device=device,
-                data_dir=options.data_dir,
-                progress=progress,
-                deadline=deadline,
-                store=open_store(options.store) if options.store else None,
-                engine=choose_engine(options.engine),
-            )
+            sweep = run_sweep(seed)
         except OutOfTimeError:
             if not sweeps or asked.record:  # half a recording is none
                 raise
@@ -276,39 +302,52 @@ def run_and_judge(
     architecture: Architecture, setting: Setting, options: RunOptions, progress: Progress | None = None
 ) -> Measured:
     """As :func:`run_setting`, with every error turned into a verdict for this one setting."""
+    started = time.monotonic()
+    try:
+        return Measured(run_setting(architecture, setting, options, progress))
+    except Exception as error:
+        return stopped_by(error, architecture, setting, options, time.monotonic() - started)
+
+
+def stopped_by(
+    error: Exception, architecture: Architecture, setting: Setting, options: RunOptions, seconds: float
+) -> Measured:
+    """The verdict on a setting that ended in this error."""
     from pytest_mad.adapters import ModelError, NoBottleneckError
     from pytest_mad.training.published import PublishedDataError
     from pytest_mad.training.sweep import NotCausalError
     from pytest_mad.training.trial import TrialError
     from pytest_mad.training.vmap import EngineError
 
-    started, setting = time.monotonic(), as_asked(setting, options)
-    try:
-        return Measured(run_setting(architecture, setting, options, progress))
-    except NoBottleneckError as reason:
-        verdict, shown = Verdict("skipped", str(reason)), ""
-    except (ContractBrokenError, NotCausalError, MissingEntryError) as reason:
-        verdict, shown = Verdict("fail", str(reason)), ""
-    except (TrialError, PublishedDataError, BaselineError, BaselineWarning) as error:
-        verdict, shown = Verdict("error", str(error)), ""
-    except ModelError as error:
+    shown = ""
+    if isinstance(error, NoBottleneckError):
+        verdict = Verdict("skipped", str(error))
+    elif isinstance(error, ContractBrokenError | NotCausalError | MissingEntryError):
+        verdict = Verdict("fail", str(error))
+    elif isinstance(error, TrialError | PublishedDataError | BaselineError | BaselineWarning):
+        verdict = Verdict("error", str(error))
+    elif isinstance(error, ModelError):
         verdict, shown = Verdict("error", str(error)), user_traceback(error.__cause__)
-    except EngineError as error:
-        detail = f"--mad-engine={options.engine} cannot train this model: {error}; use loop"
-        verdict, shown = Verdict("error", detail), ""
-    except Exception as error:
+    elif isinstance(error, EngineError):
+        verdict = Verdict("error", f"--mad-engine={options.engine} cannot train this model: {error}; use loop")
+    else:
         verdict, shown = Verdict("error", what_happened(error, "training")), user_traceback(error)
-    seconds = round(time.monotonic() - started, 3)
-    device = choose_device(options.device).type
-    return Measured(_result(architecture, setting, verdict, seconds=seconds, device=device), shown)
+    return ended(architecture, setting, options, verdict, seconds, shown)
 
 
-def lost_setting(
-    architecture: Architecture, setting: Setting, options: RunOptions, why: str, seconds: float, device: str
-) -> Result:
-    """The result of a setting whose process ended while it ran."""
-    verdict = Verdict("error", why)
-    return _result(architecture, as_asked(setting, options), verdict, seconds=round(seconds, 3), device=device)
+def ended(
+    architecture: Architecture,
+    setting: Setting,
+    options: RunOptions,
+    verdict: Verdict,
+    seconds: float,
+    shown: str = "",
+    device: str | None = None,
+) -> Measured:
+    """A setting that ended without a score; on which ``device``, where another process must say that."""
+    device = device or choose_device(options.device).type
+    found = _result(architecture, as_asked(setting, options), verdict, seconds=round(seconds, 3), device=device)
+    return Measured(found, shown)
 
 
 def _ending(trial: Trial) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -24,12 +24,14 @@ from .data import load_data
 from .engines import ENGINES, Finished, Job
 from .memory import keep_freed_memory
 from .metrics import Accuracies
+from .recipe import Point
 from .stored import Spec, stored_trial
-from .trial import Progress, Trial, TrialError, parameter_count
-from .vmap import Outcome
+from .trial import OutOfTimeError, Progress, Trial, TrialError, parameter_count
 
 #: Floats of state that no model has.
 _MOST_STATE = 2**50
+#: What stands beside a trial: its trained model, or what another process found of it.
+_Beside = TypeVar("_Beside")
 
 
 class NotCausalError(Exception):
@@ -75,38 +77,24 @@ def run_sweep(
     :class:`~pytest_mad.training.vmap.EngineError` for a model that the engine cannot train.
     """
     started = time.monotonic()
-    build = functools.partial(build_model, architecture, setting, device)
-    with one_thread(device), seeded("guard", setting.id, seed):
-        first = build()
-        guard(setting, jittered(first, seed), device)
-    data = load_data(setting, seed, data_dir)
-    specs = [
-        Spec(setting=setting, point=point, seed=seed, data=data, device=device, engine=engine)
-        for point in setting.recipe.points
-    ]
-    finished = race(
-        engine,
-        Job(
-            build=build,
-            setting=setting,
-            seed=seed,
-            data=data,
-            parameters=parameter_count(first),
-            device=device,
-            progress=progress,
-            deadline=deadline,
-            places={spec.point: stored_trial(store, architecture, data_dir, spec) for spec in specs},
-            is_enough=functools.partial(is_enough, setting),
-        ),
+    job, first = begin(
+        architecture,
+        setting,
+        seed,
+        setting.recipe.points,
+        device=device,
+        data_dir=data_dir,
+        progress=progress,
+        deadline=deadline,
+        store=store,
+        engine=engine,
     )
-    outcomes = [one.outcome for one in finished]
-    best = best_of(setting, outcomes)
-    if best is None:
-        raise next(outcome for outcome in reversed(outcomes) if isinstance(outcome, TrialError))
+    finished = race(engine, job)
+    best = chosen(setting, [one.outcome for one in finished])
     with one_thread(device):
         guard(setting, best[1], device, "after training, ")
     return Sweep(
-        trials=tuple(outcome[0] for outcome in outcomes if not isinstance(outcome, TrialError)),
+        trials=tuple(one.outcome[0] for one in finished if not isinstance(one.outcome, TrialError)),
         best=best[0],
         stored=all(one.stored for one in finished),
         seed=seed,
@@ -114,6 +102,136 @@ def run_sweep(
         state_size=state_size(first),
         seconds=time.monotonic() - started,
         note=finished[-1].note,
+    )
+
+
+def begin(
+    architecture: Architecture,
+    setting: Setting,
+    seed: int,
+    points: Sequence[Point],
+    *,
+    device: torch.device,
+    data_dir: Path | None,
+    progress: Progress | None,
+    deadline: float,
+    store: Store | None,
+    engine: str,
+) -> tuple[Job, nn.Module]:
+    """What there is to train of a sweep, and a model that the guard has let through."""
+    build = functools.partial(build_model, architecture, setting, device)
+    with one_thread(device), seeded("guard", setting.id, seed):
+        first = build()
+        guard(setting, jittered(first, seed), device)
+    data = load_data(setting, seed, data_dir)
+    specs = [Spec(setting=setting, point=point, seed=seed, data=data, device=device, engine=engine) for point in points]
+    job = Job(
+        build=build,
+        setting=setting,
+        seed=seed,
+        data=data,
+        parameters=parameter_count(first),
+        device=device,
+        progress=progress,
+        deadline=deadline,
+        places={spec.point: stored_trial(store, architecture, data_dir, spec) for spec in specs},
+        is_enough=functools.partial(is_enough, setting),
+    )
+    return job, first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One recipe point of a sweep, trained alone; :func:`join` makes the sweep of all parts."""
+
+    #: None where it gave no score
+    trial: Trial | None
+    #: why it gave none
+    failure: str = ""
+    #: the same, because its time was up
+    is_late: bool = False
+    #: what the guard said of the trained model, which counts if the trial is the best
+    leak: str = ""
+    bad_logits: str = ""
+    parameters: int = 0
+    state_size: int | None = None
+    stored: bool = False
+    note: str = ""
+
+
+def run_part(
+    architecture: Architecture,
+    setting: Setting,
+    seed: int,
+    point: Point,
+    *,
+    device: torch.device,
+    data_dir: Path | None = None,
+    deadline: float = math.inf,
+    store: Store | None = None,
+) -> Part:
+    """Train one point of a sweep that does not race, by the loop: its trial is the one that the sweep would have had.
+
+    Raises what :func:`~pytest_mad.adapters.build_model` raises, and :class:`NotCausalError` before training.
+    """
+    job, first = begin(
+        architecture,
+        setting,
+        seed,
+        [point],
+        device=device,
+        data_dir=data_dir,
+        progress=None,
+        deadline=deadline,
+        store=store,
+        engine="loop",
+    )
+    try:
+        [finished] = race("loop", job)
+    except OutOfTimeError as error:
+        return Part(trial=None, failure=str(error), is_late=True)
+    if isinstance(finished.outcome, TrialError):
+        return Part(trial=None, failure=str(finished.outcome))
+    trial, model = finished.outcome
+    leak = bad_logits = ""
+    try:
+        with one_thread(device):
+            guard(setting, model, device, "after training, ")
+    except NotCausalError as error:
+        leak = str(error)
+    except ModelError as error:
+        bad_logits = str(error)
+    return Part(
+        trial=trial,
+        leak=leak,
+        bad_logits=bad_logits,
+        parameters=parameter_count(first),
+        state_size=state_size(first),
+        stored=finished.stored,
+        note=finished.note,
+    )
+
+
+def join(setting: Setting, seed: int, parts: Sequence[Part]) -> Sweep:
+    """The sweep of these parts, in the recipe's order. Raises as :func:`run_sweep` does behind its training."""
+    for part in parts:
+        if part.is_late:
+            raise OutOfTimeError(part.failure)
+    trial, part = chosen(setting, [(p.trial, p) if p.trial else TrialError(p.failure) for p in parts])
+    if part.leak:
+        raise NotCausalError(part.leak)
+    if part.bad_logits:
+        raise ModelError(part.bad_logits)
+    trials = tuple(part.trial for part in parts if part.trial)
+    return Sweep(
+        trials=trials,
+        best=trial,
+        stored=all(part.stored for part in parts),
+        seed=seed,
+        parameters=part.parameters,
+        state_size=part.state_size,
+        seconds=sum(trial.seconds for trial in trials),
+        note=parts[-1].note,
     )
 
 
@@ -148,13 +266,21 @@ def selection_score(setting: Setting, trial: Trial) -> float:
     return found.accuracy if setting.recipe.metric == "accuracy" else found.accuracy_compat
 
 
-def best_of(setting: Setting, outcomes: Sequence[Outcome]) -> tuple[Trial, nn.Module] | None:
+def chosen(setting: Setting, outcomes: Sequence[tuple[Trial, _Beside] | TrialError]) -> tuple[Trial, _Beside]:
+    """The best trial; the last error where none has a score."""
+    best = best_of(setting, outcomes)
+    if best is None:
+        raise next(outcome for outcome in reversed(outcomes) if isinstance(outcome, TrialError))
+    return best
+
+
+def best_of(setting: Setting, outcomes: Sequence[tuple[Trial, _Beside] | TrialError]) -> tuple[Trial, _Beside] | None:
     """The trial with the best score to select by, of several the first; None where none has a score."""
     found = [outcome for outcome in outcomes if not isinstance(outcome, TrialError)]
     return max(found, key=lambda outcome: selection_score(setting, outcome[0]), default=None)
 
 
-def is_enough(setting: Setting, outcomes: Sequence[Outcome]) -> bool:
+def is_enough(setting: Setting, outcomes: Sequence[tuple[Trial, Any] | TrialError]) -> bool:
     """Whether a sweep may end behind these trials: where it races, and the best of them meets the requirement."""
     best = best_of(setting, outcomes)
     return setting.recipe.race and best is not None and meets_requirement(setting, best[0])

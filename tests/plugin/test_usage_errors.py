@@ -82,6 +82,7 @@ def usage_error(project):
         ("--mad-timeout=0", "must be a number of seconds above 0"),
         ("--mad-timeout=inf", "must be a number of seconds above 0"),
         ("--mad-device=gpu", "must be auto, cpu or cuda"),
+        ("--mad-executor=slurm", "must be inline or ray"),
         # files
         ("--mad-data=missing", "there is no such folder"),
         ("--mad-json=missing/out.json", "missing does not exist"),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pytest_mad import evaluate
 from pytest_mad.api import StoreWarning
 from pytest_mad.architecture import from_factory
-from pytest_mad.store import MARK, MOST, SCHEMA, DamagedError, Store, key_of
+from pytest_mad.store import MARK, MOST, SCHEMA, DamagedError, ElsewhereError, Store, key_of
 from pytest_mad.training.stored import trial_from
 from pytest_mad.training.sweep import run_sweep
 
@@ -252,3 +252,36 @@ def test_a_mark_that_cannot_be_left_stops_nothing(tmp_path):
     with store.marked("a, b"):
         pass
     assert "cannot be written" in store.trouble
+
+
+def test_files_travel_between_stores_as_they_are(tmp_path):
+    """By their names, which are no paths; without content a file is forgotten."""
+    store = Store(tmp_path / "store")
+    store.write("trial", KEY, "one", {"score": 0.1}, {})
+    (name,) = store.names()
+    other = Store(tmp_path / "other")
+    other.put(name, store.content(name))
+    (found,) = other.find("trial", KEY)
+    assert found.header == {"score": 0.1}
+    other.put(name, None)
+    assert not other.names() and other.content(name) is None
+    other.put("../out.safetensors", b"text")
+    other.put(f"trial-{KEY}-../../out.safetensors", b"text")
+    assert not list(tmp_path.rglob("*out*")) and store.content("../store.json") is None
+
+
+def test_what_lies_elsewhere_is_asked_for_by_name(tmp_path):
+    """Only where it could be what is looked for; what has arrived is found."""
+    store = Store(tmp_path / "store")
+    store.write("trial", KEY, "one", {"score": 0.1}, {})
+    content = {name: store.content(name) for name in store.names()}
+    (name,) = content
+    store.put(name, None)
+    store.elsewhere = frozenset(content)
+    assert list(store.find("contract", KEY)) == []
+    with pytest.raises(ElsewhereError) as lacking:
+        next(store.find("trial", KEY))
+    assert lacking.value.names == [name]
+    store.put(name, content[name])
+    store.elsewhere = frozenset()
+    assert [found.header for found in store.find("trial", KEY)] == [{"score": 0.1}]

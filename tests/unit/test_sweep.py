@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -13,7 +14,7 @@ from pytest_mad.architecture import from_factory
 from pytest_mad.training import engines
 from pytest_mad.training.metrics import Accuracies
 from pytest_mad.training.recipe import Point
-from pytest_mad.training.sweep import NotCausalError, run_sweep
+from pytest_mad.training.sweep import NotCausalError, join, run_part, run_sweep
 from pytest_mad.training.trial import OutOfTimeError, Trial, TrialError
 from tests.unit.tiny import CPU, Tiny, make_setting
 
@@ -269,3 +270,56 @@ def test_a_task_with_a_bottleneck_is_not_guarded():
     assert len(found.trials) == 1
     with pytest.raises(NotCausalError):
         run_sweep(architecture, make_setting(steps=2), 0, device=CPU)
+
+
+# -- trained in parts -------------------------------------------------------------------------------------------------
+
+
+def in_parts(setting, factory=Tiny, **options):
+    """The same as :func:`sweep`, each point on its own, and the last one first."""
+    architecture = from_factory(lambda vocab_size: factory(vocab_size), name="tiny")
+    points = setting.recipe.points
+    parts = {point: run_part(architecture, setting, 0, point, device=CPU, **options) for point in reversed(points)}
+    return join(setting, 0, [parts[point] for point in points])
+
+
+def test_a_sweep_in_parts_is_the_sweep():
+    """Scores, curves and the choice of the best, to the last digit; one of its points diverges."""
+    points = [Point(lr=0.05), Point(lr=1e30), Point(lr=0.01, weight_decay=0.1)]
+    setting = make_setting(points=points, race=False)
+
+    def found(one):
+        return [dataclasses.replace(trial, seconds=0.0) for trial in (one.best, *one.trials)]
+
+    whole, parts = sweep(setting), in_parts(setting)
+    assert found(parts) == found(whole) and len(whole.trials) == 2
+    assert (parts.parameters, parts.state_size, parts.seed, parts.stored) == (whole.parameters, None, 0, False)
+
+
+def test_what_the_guard_says_of_a_part_counts_if_it_is_the_best(scripted):
+    scripted({0.1: (0.5, 0.5), 0.2: (0.9, 0.9), 0.3: (0.7, 0.7)})
+    setting = make_setting(points=POINTS, race=False)
+    architecture = from_factory(lambda vocab_size: Tiny(vocab_size), name="tiny")
+    parts = [run_part(architecture, setting, 0, point, device=CPU) for point in POINTS]
+    leaking = dataclasses.replace(parts[1], leak="after training, not causal")
+    assert join(setting, 0, [dataclasses.replace(parts[0], leak="not causal"), *parts[1:]]).best.point == POINTS[1]
+    with pytest.raises(NotCausalError, match=r"^after training, not causal$"):
+        join(setting, 0, [parts[0], leaking, parts[2]])
+    with pytest.raises(ModelError, match=r"^after training, nan$"):
+        join(setting, 0, [parts[0], dataclasses.replace(parts[1], bad_logits="after training, nan"), parts[2]])
+
+
+def test_a_leak_that_appears_in_training_is_found_in_parts():
+    with pytest.raises(NotCausalError, match=r"^after training, not causal: "):
+        in_parts(make_setting(race=False), LateAhead)
+
+
+def test_parts_without_a_score_are_the_same_errors(scripted):
+    """All of them diverged, or the time was up for one."""
+    setting = make_setting(points=POINTS, race=False)
+    scripted(dict.fromkeys(RATES, TrialError("diverged")))
+    with pytest.raises(TrialError, match=r"^diverged$"):
+        in_parts(setting)
+    scripted({0.1: (0.5, 0.5), 0.2: OutOfTimeError("out of time"), 0.3: (0.7, 0.7)})
+    with pytest.raises(OutOfTimeError, match=r"^out of time$"):
+        in_parts(setting)

@@ -1,0 +1,63 @@
+"""The suite's items on other machines: when their workers begin, and what is left of them at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import options
+from .devices import chosen_devices
+from .executors.ray import training_in_ray
+from .executors.ray_connect import Client, ClusterError
+from .plan import targets
+from .sharding import cores
+from .suite import EXECUTOR, PLAN, JudgedItem, MadContract, MadItem
+
+
+@contextlib.contextmanager
+def executing(session: pytest.Session, keep: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Have Ray's workers compute the selected items, from now on and until the last one has ended.
+
+    What had finished when the run was cut short is kept, although its item never asked for it.
+    """
+    config = session.config
+    items = [item for item in session.items if isinstance(item, JudgedItem)]
+    if not items or config.option.collectonly or session.testsfailed:  # and pytest stops behind errors of collection
+        yield
+        return
+    plan, terminal = config.stash[PLAN], config.pluginmanager.getplugin("terminalreporter")
+    settings = [(item.architecture, item.setting) for item in items if isinstance(item, MadItem)]
+    contracts = [(item.architecture, item.contract) for item in items if isinstance(item, MadContract)]
+    remote = None
+    try:
+        with training_in_ray(client(config), plan.run, plan.sizes(), settings, contracts) as remote:
+            if terminal is not None and terminal.verbosity >= 0:
+                terminal.write_line(f"mad: {remote.description}")
+            config.stash[EXECUTOR] = remote
+            yield
+    except ClusterError as error:
+        raise pytest.UsageError(str(error)) from None
+    finally:
+        for record in remote.unasked() if remote else ():
+            keep(record)
+
+
+def client(config: pytest.Config) -> Client:
+    """What Ray is asked for, and what user code it needs."""
+    address, gpus = options.value(config, "mad_ray_address"), options.value(config, "mad_gpus")
+    if address and gpus != "auto":
+        raise pytest.UsageError(
+            f"--mad-gpus={','.join(gpus)}: the devices of a cluster are Ray's to give; leave it out"
+        )
+    return Client(
+        address=address,
+        folder=Path(config.invocation_params.dir),
+        targets=targets(config),
+        cores=cores(),
+        devices=None if gpus == "auto" else tuple(chosen_devices(config)),
+        trials_per_gpu=options.value(config, "mad_trials_per_gpu"),
+    )
