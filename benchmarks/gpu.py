@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu kernels [--only NAME ...]
     python -m benchmarks.gpu paper --arch NAME --minutes M --store DIR
+    python -m benchmarks.gpu shard [--workers 1,2,4,8]
 
 ``kernels`` compares every kernel that can be imported with the reference of its operator, in bfloat16 and float32, at
 several shapes: errors of the output and of the gradients as a part of the largest number, time of a forward and
@@ -12,7 +13,10 @@ just the table. Exits with 1 if a kernel fails or disagrees with its reference.
 last one stopped, from the store in DIR. Writes ``benchmarks/results/paper-NAME-cuda.json``. Exits with 3 while settings
 are missing.
 
-Both exit with 2 if there is no CUDA device; ``paper --device cpu`` needs none.
+``shard`` runs one load on 1, 2, 4 and 8 workers that share the device: throughput, memory, and what
+``--mad-trials-per-gpu`` should be by default. Writes ``benchmarks/results/gpu-shard-DEVICE.json``.
+
+All exit with 2 if there is no CUDA device; ``paper`` and ``shard`` need none with ``--device cpu``.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ from pytest_mad.layers.ops.precision import in_full_precision, in_kernel_precisi
 from pytest_mad.packages import version
 from pytest_mad.report.json_file import environment
 
-from . import gpu_paper
+from . import gpu_paper, gpu_shard
 from .operators import CASES, Arguments, Case, Shape, Source, pairs
 from .record import save
 
@@ -56,7 +60,9 @@ def main() -> None:
     kernels.set_defaults(run=compare_kernels)
     paper = commands.add_parser("paper", help="MAD's whole protocol, in slices")
     gpu_paper.add_arguments(paper)
-    for command in (kernels, paper):
+    shard = commands.add_parser("shard", help="workers that share a device")
+    gpu_shard.add_arguments(shard)
+    for command in (kernels, paper, shard):
         command.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():

@@ -74,11 +74,11 @@ def load(settings: int, steps: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def timed(way: Way, folder: Path, architecture: str) -> tuple[float, dict[str, Any]]:
+def timed(way: Way, folder: Path, architecture: str, device: str = "cpu") -> tuple[float, dict[str, Any]]:
     """Seconds of one pytest process, its start included, and the scores that it found."""
     report = folder / "results.json"
     command = [sys.executable, "-m", "pytest", f"--mad-arch={architecture}", f"--mad-preset={folder / 'load.toml'}"]
-    command += ["--mad-no-store", "--mad-device=cpu", f"--mad-json={report}", "-q", "-p", "no:cacheprovider"]
+    command += ["--mad-no-store", f"--mad-device={device}", f"--mad-json={report}", "-q", "-p", "no:cacheprovider"]
     command += ["-k", "not contract", *way.arguments]
     restrict = None if way.cores is None else partial(_use, way.cores)
     started = time.perf_counter()

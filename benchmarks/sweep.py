@@ -1,13 +1,13 @@
 """A sweep of six points to a verdict, against six plain runs, each of them a plain loop over the whole budget.
 
     python -m benchmarks.sweep [--passing transformer] [--failing channel_only] [--task memorization] [--pairs 15]
-                               [--share 0.1] [--engine loop]
+                               [--share 0.1] [--engine loop] [--only passing|failing]
 
 The setting is the smoke preset's, with the six points of the paper preset. A plain loop costs the same in every step,
 so that only a share of its steps is taken, and their time is scaled up; the sweep is run as a whole, guard, evaluations
 and all. Each side has a process of its own, and they take turns. Prints the ratios, the median over pairs with its
-95 % interval, and writes ``benchmarks/results/sweep.json``. Ends with an error where a limit is missed: 0.25 for an
-architecture that passes, 0.7 for one that fails.
+95 % interval, and writes ``benchmarks/results/sweep.json``, which keeps what ``--only`` leaves out. Ends with an error
+where a limit is missed: 0.25 for an architecture that passes, 0.7 for one that fails.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from torch import nn
 
 from pytest_mad.adapters import build_model
 from pytest_mad.architecture import Architecture, from_target
+from pytest_mad.files import read_json
 from pytest_mad.grid import Setting, settings
 from pytest_mad.training.data import load_data
 from pytest_mad.training.engines import ENGINES
 from pytest_mad.training.sweep import meets_requirement, run_sweep
 
 from .plugin_tax import median_interval
-from .record import save
+from .record import RESULTS, save
 from .scoreboard import ARCHITECTURES
 from .train_step import CPU, plain_step
 
@@ -46,15 +47,17 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--engine", default="loop", choices=ENGINES)
+    parser.add_argument("--only", choices=LIMITS)
     arguments = parser.parse_args()
 
-    rows = {}
-    for kind in LIMITS:
+    file = RESULTS / "sweep.json"
+    rows = {kind: row for kind, row in (read_json(file) if file.exists() else {}).items() if kind in LIMITS}
+    for kind in [arguments.only] if arguments.only else LIMITS:
         rows[kind] = measure(getattr(arguments, kind), arguments)
         print_row(kind, rows[kind])
         if rows[kind]["verdict"] != {"passing": "pass", "failing": "fail"}[kind]:
             sys.exit(f"{rows[kind]['architecture']} does not belong to those {kind} {arguments.task}")
-    save("sweep", engine=arguments.engine, share=arguments.share, limits=LIMITS, **rows)
+        save("sweep", engine=arguments.engine, limits=LIMITS, **rows)
     missed = [kind for kind, row in rows.items() if row["ratio"] > LIMITS[kind]]
     if missed:
         sys.exit(f"above the limit: {', '.join(missed)}")
@@ -81,6 +84,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "architecture": name,
         **what,
         "pairs": arguments.pairs,
+        "share": arguments.share,
         "sweep_s": round(own_s, 2),
         "plain_s": round(other_s, 2),
         "ratio": round(ratio, 4),
