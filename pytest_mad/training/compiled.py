@@ -27,8 +27,8 @@ from .vmap import EngineError, compare, loss_alone
 
 #: Floating-point operations of a sweep, about six minutes; a third of it is saved, several times the cost.
 WORTH_COMPILING = 1.5e13
-#: What compiling costs, counted in the same way: about 50 seconds.
-_COST = 2e12
+#: What compiling a small model costs, counted in the same way: about 15 seconds.
+_COST = 6e11
 #: A model of more operations, such as one that loops over its tokens in Python, compiles for many minutes: 0.05 to 0.1
 #: seconds each. Of the reference architectures RWKV-7 has the most: 900.
 MOST_OPERATIONS = 2_000
