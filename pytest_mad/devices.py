@@ -27,6 +27,10 @@ def chosen_devices(config: pytest.Config) -> list[str]:
     """What ``--mad-gpus`` picks of the devices that are there; none with ``--mad-device=cpu``."""
     wanted = options.value(config, "mad_gpus")
     if options.value(config, "mad_device") == "cpu":
+        if config.getoption("mad_gpus") is not None:
+            raise pytest.UsageError(
+                f"--mad-gpus={config.getoption('mad_gpus')}: and --mad-device=cpu: leave one of them out"
+            )
         return []
     found = visible_devices()
     if wanted == "auto":

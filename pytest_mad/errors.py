@@ -9,6 +9,7 @@ from pathlib import Path
 
 _OURS = str(Path(__file__).parent)
 _LONGEST_VALUE = 80
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 
 
 def require(condition: bool, name: str, value: object, expected: str) -> None:
@@ -42,9 +43,9 @@ def first_line(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch raises a type of its own on CUDA, but a plain RuntimeError from its CPU allocator."""
+    """torch raises a type of its own on CUDA, but others from its CPU allocator and from CUDA's libraries."""
     by_name = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return by_name or "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    return by_name or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def what_happened(error: Exception, doing: str) -> str:

@@ -15,6 +15,7 @@ from . import options
 from .closing import check_report_paths, close, report_paths
 from .comparing import refuse_others, terminal_writer
 from .files import FileError
+from .report.compare_table import printable
 from .report.github import error_commands
 from .report.merge import Merged, merge
 from .report.partial import gaps
@@ -90,7 +91,7 @@ def _print(config: pytest.Config, merged: Merged, files: int) -> None:
     if verbosity >= 0:
         lines += tables(merged.settings, merged.contracts, gaps(merged.content))
     for line in (*lines, _conclusion(merged, files)):
-        terminal.line(line.text, bold=line.bold, **({line.colour: True} if line.colour else {}))
+        terminal.line(printable(line.text), bold=line.bold, **({line.colour: True} if line.colour else {}))
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for command in error_commands(merged.content, {}):
             terminal.line(command)

@@ -43,7 +43,7 @@ class Session:
         self.records: list[dict[str, Any]] = []
         self.contracts: list[dict[str, Any]] = []
         #: node ids of all items of the suite that are to run, None until they are known; of them the settings; and of
-        #: those that left a result
+        #: those that left a result, or ended without one
         self._expected: set[str] | None = None
         self._settings: set[str] = set()
         self._reported: set[str] = set()
@@ -71,6 +71,8 @@ class Session:
         if not self.is_active:
             self._check_other_options()
             return
+        for option in options.OPTIONS:
+            options.value(self.config, option.name)
         from .plan import check_selection, make_plan
         from .suite import PLAN, item_costs, suite_arguments
 
@@ -153,9 +155,9 @@ class Session:
         if not self.prefixes:
             lines.append("mad: the suite is not among the arguments; add mad to run it beside them")
         share = options.value(self.config, "mad_trials_per_gpu")
-        if is_remote:  # which says itself where it runs, once it does
-            return lines
-        return lines + header_lines(self.devices, worker_count(self.config), share) + left_behind(self.config)
+        if not is_remote:  # which says itself where it runs, once it does
+            lines += header_lines(self.devices, worker_count(self.config), share)
+        return lines + left_behind(self.config)
 
     def _shard_line(self) -> str:
         """How much of the suite this job runs."""
@@ -215,13 +217,13 @@ class Session:
     ) -> Measured:
         """Train a test's model on a setting, once per process for the same ``mad_model`` object and contracts."""
         from .executors.inline import run_and_judge
-        from .faults import watched
+        from .faults import marked, watched
         from .plan import run_options
 
         key = id(model), setting, contracts
         if key not in self._measured:
             run = run_options(self.config, contracts=contracts)
-            with watched(self.config):
+            with watched(self.config), marked(self.config, f"{architecture.name}, {setting.id}"):
                 outcome = run_and_judge(architecture, setting, run, progress)
             outcome = outcome.with_note(run.contracts.switched_off())
             self._measured[key] = model, outcome  # the object is kept, so that its id stays its own
@@ -260,6 +262,8 @@ class Session:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a finished item and say so in a line; runs in the controller, or the only process."""
         text = getattr(report, RECORD, None)
+        if report.when == "teardown":  # also of what somebody's conftest skips, which leaves no record
+            self._reported.add(report.nodeid)
         if text is None or self.is_worker:
             return
         import json

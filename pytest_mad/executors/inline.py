@@ -134,7 +134,8 @@ def conclude(
     verdict = judge(asked, scores, lost)
     if verdict.outcome in ("fail", "regress"):
         verdict = verdict._replace(detail=f"{verdict.detail}, {_ending(shown.best)}")
-    verdict = verdict._replace(detail=joined(verdict.detail, shown.note))
+    note = joined(*dict.fromkeys(note for sweep in sweeps for note in sweep.notes))
+    verdict = verdict._replace(detail=joined(verdict.detail, note))
     return _result(
         architecture,
         setting,
@@ -152,7 +153,7 @@ def conclude(
         stored=all(sweep.stored for sweep in sweeps),
         device=choose_device(options.device).type,
         engine=choose_engine(options.engine),
-        note=shown.note,
+        note=note,
     )
 
 

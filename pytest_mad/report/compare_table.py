@@ -201,7 +201,7 @@ def _said(
     text: str, columns: int, *, indent: int = 0, colour: Colour | None = None, bold: bool = False
 ) -> Iterator[Line]:
     """A sentence, wrapped; what came from a file may hold anything, such as a terminal's control characters."""
-    text = _printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+    text = printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
     for line in textwrap.wrap(
         text,
         max(columns, 20),
@@ -213,7 +213,7 @@ def _said(
         yield Line(line, colour, bold)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A text from a file without control characters, and without what a CI takes for a command in its log."""
     shown = "".join(c if c.isprintable() else "?" for c in text)
     return shown.replace("::", ": :").replace("##[", "# #[").replace("##vso", "# #vso")

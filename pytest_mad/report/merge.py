@@ -23,7 +23,7 @@ Record = dict[str, Any]
 Files = Mapping[str, Record]
 Kind = Literal["settings", "contracts"]
 #: Of two measurements of one setting these may differ: a stored result takes no time.
-_OF_THE_RUN = ("seconds", "stored")
+_OF_THE_RUN = ("seconds", "stored", "device")
 
 
 class Merged(NamedTuple):

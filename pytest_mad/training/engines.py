@@ -7,7 +7,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -71,7 +71,13 @@ class Finished(NamedTuple):
     outcome: Outcome
     stored: bool
     #: what the engine could not do for it, and why
-    note: str = ""
+    refusal: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the result should know of it."""
+        own = "" if isinstance(self.outcome, TrialError) else self.outcome[0].note
+        return tuple(filter(None, (own, self.refusal)))
 
 
 def by_loop(job: Job) -> Iterator[Finished]:
@@ -83,14 +89,12 @@ def by_loop(job: Job) -> Iterator[Finished]:
             yield Finished(outcome, stored=True)
             continue
         forward = later.forward(point) if job.device.type == "cpu" else as_it_is
-        trained, note = _train(job, point, forward)
-        job.keep(point, trained)
+        trained = job.keep(point, _train(job, point, forward))
         job.check_time(trained)
-        refusal = later.refusal and f"not compiled: {later.refusal}"
-        yield Finished(trained, stored=False, note="; ".join(filter(None, (note, refusal))))
+        yield Finished(trained, stored=False, refusal=later.refusal and f"not compiled: {later.refusal}")
 
 
-def _train(job: Job, point: Point, forward: Callable[[nn.Module, int], Forward]) -> tuple[Outcome, str]:
+def _train(job: Job, point: Point, forward: Callable[[nn.Module, int], Forward]) -> Outcome:
     """Train a trial; where the memory does not suffice, once more in smaller parts, and with a note about it."""
     train = functools.partial(
         train_trial,
@@ -107,17 +111,19 @@ def _train(job: Job, point: Point, forward: Callable[[nn.Module, int], Forward])
     )
     try:
         try:
-            return train(), ""
+            return train()
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
         free_memory(job.device)  # outside of the handler: what the failing step had in memory hangs on its traceback
         size = math.ceil(job.setting.recipe.batch_size / PARTS)
-        return train(parts=PARTS), f"out of memory with whole batches, so trained in parts of {size} sequences"
+        note = f"out of memory with whole batches, so trained in parts of {size} sequences"
+        trial, model = train(parts=PARTS, forward=as_it_is)  # compiled for whole batches only
+        return replace(trial, note=note), model
     except OutOfTimeError:
         raise
     except TrialError as error:
-        return error, ""
+        return error
 
 
 def free_memory(device: torch.device) -> None:

@@ -270,6 +270,7 @@ def trial_from(data: Any, point: Point, seed: int) -> Trial:
             validation=_accuracies(data["validation"]),
             test=_accuracies(data["test"]),
             seconds=_number(data["seconds"]),
+            note=_text(data.get("note", "")),
         )
         is_right = data["point"] == asdict(point) and data["seed"] == seed
         is_right = is_right and trial.stopped in ("solved", "hopeless", "budget") and len(trial.curve) > 0
@@ -295,6 +296,12 @@ def _number(value: object) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
         raise ValueError
     return float(value)  # type: ignore[arg-type]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _whole(value: object) -> int:

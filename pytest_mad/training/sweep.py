@@ -50,8 +50,8 @@ class Sweep:
     parameters: int
     state_size: int | None
     seconds: float
-    #: what the engine could not do, and why
-    note: str = ""
+    #: what was done otherwise than asked, and why
+    notes: tuple[str, ...] = ()
 
     def accuracies(self) -> Accuracies:
         """The score: accuracies of the best trial on test data."""
@@ -101,7 +101,7 @@ def run_sweep(
         parameters=parameter_count(first),
         state_size=state_size(first),
         seconds=time.monotonic() - started,
-        note=finished[-1].note,
+        notes=tuple(dict.fromkeys(note for one in finished for note in one.notes)),
     )
 
 
@@ -156,7 +156,7 @@ class Part:
     parameters: int = 0
     state_size: int | None = None
     stored: bool = False
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def run_part(
@@ -208,7 +208,7 @@ def run_part(
         parameters=parameter_count(first),
         state_size=state_size(first),
         stored=finished.stored,
-        note=finished.note,
+        notes=finished.notes,
     )
 
 
@@ -231,7 +231,7 @@ def join(setting: Setting, seed: int, parts: Sequence[Part]) -> Sweep:
         parameters=part.parameters,
         state_size=part.state_size,
         seconds=sum(trial.seconds for trial in trials),
-        note=parts[-1].note,
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
 
 

@@ -48,6 +48,8 @@ class Trial:
     validation: Accuracies
     test: Accuracies
     seconds: float
+    #: what was done otherwise than asked, and why
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Its line in a result file."""

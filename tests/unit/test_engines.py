@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from pytest_mad.architecture import from_factory
+from pytest_mad.errors import is_out_of_memory
 from pytest_mad.store import Store
-from pytest_mad.training import vmap
+from pytest_mad.training import compiled, vmap
 from pytest_mad.training.engines import ENGINES, choose_engine
 from pytest_mad.training.recipe import Point
 from pytest_mad.training.sweep import run_sweep
@@ -155,10 +157,38 @@ def test_what_does_not_fit_into_memory_is_trained_in_parts():
     """Once more from the start, to what whole batches would have given up to rounding; and it is said."""
     setting = setting_of(points=POINTS[1:2])
     found, whole = sweep("loop", setting, factory=Hungry), sweep("loop", setting)
-    assert found.note == "out of memory with whole batches, so trained in parts of 1 sequences"
+    assert found.notes == ("out of memory with whole batches, so trained in parts of 1 sequences",)
     assert ends(found) == ends(whole)
     for one, other in zip(found.trials[0].curve, whole.trials[0].curve, strict=True):
         assert one == pytest.approx(other, abs=0.03)
+
+
+def test_a_trial_in_parts_is_not_compiled(monkeypatch):
+    """Compiling takes whole batches, which do not fit."""
+    monkeypatch.setattr(compiled, "compiled_from", lambda count, setting, point: 1)
+    found = sweep("loop", setting_of(points=POINTS[1:2]), factory=Hungry)
+    assert found.notes == ("out of memory with whole batches, so trained in parts of 1 sequences",)
+
+
+def test_a_stored_trial_still_says_that_it_was_trained_in_parts(tmp_path):
+    setting = setting_of(points=POINTS[1:])
+    notes = [sweep("loop", setting, Store(tmp_path), factory=Hungry).notes for _ in range(2)]
+    assert notes[0] == notes[1] == ("out of memory with whole batches, so trained in parts of 1 sequences",)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_there_are_many_ways_to_be_out_of_memory(error):
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
 
 
 def test_what_does_not_fit_in_parts_either_is_an_error(monkeypatch):
