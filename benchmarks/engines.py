@@ -66,21 +66,22 @@ def two_points(setting: Setting) -> Setting:
 
 
 def trials(architecture: Architecture, setting: Setting, seed: int, way: str) -> list[dict[str, Any]]:
-    """Score, steps and end of each point's trial."""
+    """Score, steps and end of each point's trial; 0 and no end for one that gave no score."""
     engine, compiled.WORTH_COMPILING = WAYS[way]
     try:
         sweep = run_sweep(architecture, setting, seed, device=CPU, engine=engine)
     finally:
         compiled.WORTH_COMPILING = WORTH
-    return [
-        {
-            "lr": trial.point.lr,
+    found = {
+        trial.point: {
             "score": round(setting.normalized(trial.test.accuracy), 4),
             "steps": trial.steps,
             "stopped": trial.stopped,
         }
         for trial in sweep.trials
-    ]
+    }
+    nothing = {"score": 0.0, "steps": 0, "stopped": "error"}
+    return [{"lr": point.lr, **found.get(point, nothing)} for point in setting.recipe.points]
 
 
 def side_by_side(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:

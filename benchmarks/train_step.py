@@ -19,7 +19,9 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -149,6 +151,7 @@ class Process:
 def serve(connection: Connection, side: Side, name: str, size: str, setting_id: str) -> None:
     """Get ready and say what that took; then send the seconds of each turn, until nobody listens."""
     torch.set_num_threads(1)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp()  # what is compiled is compiled here and now
     setting = settings(size)[setting_id]
     architecture = from_target(f"reference_archs.{name}:{FACTORIES[size]}")
     data = load_data(setting, 0)

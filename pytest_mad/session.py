@@ -43,7 +43,7 @@ class Session:
         self.records: list[dict[str, Any]] = []
         self.contracts: list[dict[str, Any]] = []
         #: node ids of all items of the suite that are to run, None until they are known; of them the settings; and of
-        #: those that left a result, or ended without one
+        #: those that left a result or were skipped
         self._expected: set[str] | None = None
         self._settings: set[str] = set()
         self._reported: set[str] = set()
@@ -262,7 +262,7 @@ class Session:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a finished item and say so in a line; runs in the controller, or the only process."""
         text = getattr(report, RECORD, None)
-        if report.when == "teardown":  # also of what somebody's conftest skips, which leaves no record
+        if report.skipped:  # perhaps by somebody's conftest, which leaves no record
             self._reported.add(report.nodeid)
         if text is None or self.is_worker:
             return
@@ -386,10 +386,10 @@ class Session:
         if not self.is_active:
             return []
         from .shards import joined
-        from .suite import item_costs
+        from .suite import item_identities
 
         plan = self._plan()
-        return joined([plan.shard.to_json(item_costs(plan))] if plan.shard else [])
+        return joined([plan.shard.to_json(item_identities(plan))] if plan.shard else [])
 
     def _preset(self) -> str:
         """The name of the preset that was measured."""

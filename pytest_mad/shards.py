@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -26,9 +27,9 @@ class Shard(NamedTuple):
         """Ids of the items that belong to this shard, of all with their costs."""
         return {item for item, part in assign(costs, self.of).items() if part == self.part}
 
-    def to_json(self, costs: Mapping[str, float]) -> dict[str, Any]:
+    def to_json(self, items: Mapping[str, object]) -> dict[str, Any]:
         """What a result file says: which part it has, and of which suite."""
-        return {"suite": digest(costs), "of": self.of, "parts": [self.part]}
+        return {"suite": digest(items), "of": self.of, "parts": [self.part]}
 
 
 def assign(costs: Mapping[str, float], shards: int) -> dict[str, int]:
@@ -45,9 +46,9 @@ def assign(costs: Mapping[str, float], shards: int) -> dict[str, int]:
     return found
 
 
-def digest(costs: Mapping[str, float]) -> str:
-    """Tells suites apart: shards of two belong together only if these are the same."""
-    text = "\n".join(f"{item} {costs[item]!r}" for item in sorted(costs))
+def digest(items: Mapping[str, object]) -> str:
+    """Tells suites apart: shards of two belong together if their items, and what is asked of each, are the same."""
+    text = json.dumps(items, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

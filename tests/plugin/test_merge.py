@@ -213,3 +213,16 @@ def test_it_loads_neither_torch_nor_numpy(files):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "1"
+
+
+def test_texts_from_a_file_are_no_commands_to_a_ci_or_a_terminal(project):
+    """An artifact of an untrusted branch may hold anything."""
+    evil = "x\n::add-mask::abc\n##[error]no\x1b[2J"
+    found = shard(1, measured(RECALL, 0.1, verdict="fail", detail=evil, threshold=0.9), of=1)
+    found["environment"]["torch"] = evil
+    (project.path / "evil.json").write_text(json.dumps(found))
+    (project.path / "other.json").write_text(json.dumps(SECOND))
+    result = project.bare("--mad-merge=evil.json", "--mad-merge=other.json")
+    assert result.ret == 1
+    text = result.stdout.str()
+    assert "::add-mask" not in text and "##[error]" not in text and "\x1b[2J" not in text

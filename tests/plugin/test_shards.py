@@ -166,3 +166,29 @@ def test_it_needs_a_suite(project):
     (line,) = (line for line in result.errlines if line)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert line == "ERROR: --mad-shard=1/2: is a part of the MAD suite, which needs --mad-arch=module:factory"
+
+
+def test_shards_of_runs_that_ask_for_something_else_do_not_belong_together(project):
+    """Each alone is one of two parts, and both together are no whole."""
+    for part, *others in (("1/2",), ("2/2", "--mad-threshold=memorization=0.01")):
+        project.models(f"--mad-shard={part}", f"--mad-json=part{part[0]}.json", *others)
+    result = project.bare("--mad-merge=part1.json", "--mad-merge=part2.json")
+    assert result.ret == 1
+    assert "missing: shard 1 of 2" in result.outlines[-1] and "missing: shard 2 of 2" in result.outlines[-1]
+
+
+def test_an_item_that_a_conftest_skips_does_not_cut_the_run_short(project):
+    """It ended as it was meant to."""
+    project.write(
+        conftest="""
+        import pytest
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                if "vocab_size=24" in item.name:
+                    item.add_marker(pytest.mark.skip(reason="not now"))
+        """
+    )
+    project.models("--mad-json=result.json")
+    content = json.loads((project.path / "result.json").read_text())
+    assert content["cut_short"] is False
+    assert "memorization[vocab_size=24]" not in content["architectures"]["models"]["settings"]

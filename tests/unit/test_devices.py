@@ -107,7 +107,14 @@ def test_a_gpu_that_is_cut_up_stands_for_its_instances():
 def test_devices_are_picked_by_place_or_by_name(given, picked, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-b,MIG-c")
     assert chosen_devices(Config(mad_gpus=given)) == picked
-    assert chosen_devices(Config(mad_gpus=given, mad_device="cpu")) == []
+
+
+def test_a_cpu_needs_no_devices(monkeypatch):
+    """Nor may it be given any."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    assert chosen_devices(Config(mad_device="cpu")) == []
+    with pytest.raises(pytest.UsageError, match=r"^--mad-gpus=0: and --mad-device=cpu: leave one of them out$"):
+        chosen_devices(Config(mad_gpus="0", mad_device="cpu"))
 
 
 @pytest.mark.parametrize(
