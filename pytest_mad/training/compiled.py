@@ -17,13 +17,12 @@ from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytest_mad.determinism import one_thread
-from pytest_mad.errors import first_line, is_out_of_memory
 from pytest_mad.grid import Setting
 from pytest_mad.tasks import Batch
 
 from .recipe import Point, Recipe
 from .trial import Forward, as_it_is, initial_model, loss_of, to_device
-from .vmap import EngineError, compare, loss_alone
+from .vmap import EngineError, compare, loss_alone, refuse
 
 #: Floating-point operations of a sweep, about six minutes; a third of it is saved, several times the cost.
 WORTH_COMPILING = 1.5e13
@@ -32,7 +31,6 @@ _COST = 6e11
 #: A model of more operations, such as one that loops over its tokens in Python, compiles for many minutes: 0.05 to 0.1
 #: seconds each. Of the reference architectures RWKV-7 has the most: 900.
 MOST_OPERATIONS = 2_000
-_LONGEST_REASON = 200
 
 
 def compiled_from(parameters: int, setting: Setting, point: Point) -> int | None:
@@ -104,13 +102,8 @@ def compiled(build: Callable[[], nn.Module], setting: Setting, point: Point, see
                 found = Compiled(recipe)
                 fast_loss = loss_of(found.forward(fast), inputs_BT, targets_BT)
                 fast_loss.backward()  # type: ignore[no-untyped-call]
-        except EngineError:
-            raise
         except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            line = first_line(error)[:_LONGEST_REASON]
-            raise EngineError(f"torch.compile does not run it: {type(error).__name__}: {line}") from error
+            refuse(error, "torch.compile")
         compare([plain], loss[None], [fast], fast_loss.detach()[None], recipe, "torch.compile")
     return found
 

@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -286,13 +286,16 @@ def check(build: Callable[[], nn.Module], setting: Setting, members: Sequence[Me
                 compare(alone, losses_M, together, found_M, setting.recipe)
             for model in together:
                 evaluate(model, (inputs_BT, targets_BT), setting.recipe)  # fails on what has been kept from inside vmap
-        except EngineError:
-            raise
         except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            line = first_line(error)[:_LONGEST_REASON]
-            raise EngineError(f"torch.func.vmap does not run it: {type(error).__name__}: {line}") from error
+            refuse(error, "torch.func.vmap")
+
+
+def refuse(error: Exception, by: str) -> NoReturn:
+    """Raise :class:`EngineError` for what a model raised under an engine; what says nothing about the model as it is."""
+    if isinstance(error, EngineError) or is_out_of_memory(error):
+        raise error
+    line = first_line(error)[:_LONGEST_REASON]
+    raise EngineError(f"{by} does not run it: {type(error).__name__}: {line}") from error
 
 
 def loss_alone(model: nn.Module, inputs_BT: Tensor, targets_BT: Tensor, recipe: Recipe) -> Tensor:
