@@ -291,7 +291,7 @@ def check(build: Callable[[], nn.Module], setting: Setting, members: Sequence[Me
 
 
 def refuse(error: Exception, by: str) -> NoReturn:
-    """Raise :class:`EngineError` for what a model raised under an engine; what says nothing about the model as it is."""
+    """Raise :class:`EngineError` for what a model raised under an engine; what says nothing of the model as it is."""
     if isinstance(error, EngineError) or is_out_of_memory(error):
         raise error
     line = first_line(error)[:_LONGEST_REASON]
