@@ -25,25 +25,31 @@ def executing(session: pytest.Session, keep: Callable[[dict[str, Any]], None]) -
     What had finished when the run was cut short is kept, although its item never asked for it.
     """
     config = session.config
-    items = [item for item in session.items if isinstance(item, JudgedItem)]
-    if not items or config.option.collectonly or session.testsfailed:  # and pytest stops behind errors of collection
+    items = [item for item in session.items if isinstance(item, JudgedItem) and not item.get_closest_marker("skip")]
+    if not items or config.option.collectonly or stops_behind_collection(session):
         yield
         return
     plan, terminal = config.stash[PLAN], config.pluginmanager.getplugin("terminalreporter")
     settings = [(item.architecture, item.setting) for item in items if isinstance(item, MadItem)]
     contracts = [(item.architecture, item.contract) for item in items if isinstance(item, MadContract)]
-    remote = None
+    remote, is_complete = None, False
     try:
         with training_in_ray(client(config), plan.run, plan.sizes(), settings, contracts) as remote:
             if terminal is not None and terminal.verbosity >= 0:
                 terminal.write_line(f"mad: {remote.description}")
             config.stash[EXECUTOR] = remote
             yield
+            is_complete = True
     except ClusterError as error:
         raise pytest.UsageError(str(error)) from None
     finally:
-        for record in remote.unasked() if remote else ():
+        for record in remote.unasked() if remote and not is_complete else ():
             keep(record)
+
+
+def stops_behind_collection(session: pytest.Session) -> bool:
+    """Whether pytest runs nothing, because of errors of collection."""
+    return bool(session.testsfailed and not session.config.option.continue_on_collection_errors)
 
 
 def client(config: pytest.Config) -> Client:
@@ -53,6 +59,9 @@ def client(config: pytest.Config) -> Client:
         raise pytest.UsageError(
             f"--mad-gpus={','.join(gpus)}: the devices of a cluster are Ray's to give; leave it out"
         )
+    data = options.value(config, "mad_data")
+    if address and data is not None:
+        raise pytest.UsageError(f"--mad-data={data}: a cluster cannot see this folder; leave out --mad-ray-address")
     return Client(
         address=address,
         folder=Path(config.invocation_params.dir),

@@ -9,11 +9,12 @@ own machine: elsewhere they are sent the files that they ask for, and send back 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_mad.architecture import Architecture
@@ -36,8 +37,9 @@ from pytest_mad.grid import Setting
 from pytest_mad.result import Result
 from pytest_mad.store import Store, open_store
 
-from .ray_connect import Client, ClusterError, cause_of, connected
-from .ray_worker import Answer, Worker, error_of
+from .ray_connect import Client, cause_of, connected
+from .ray_crew import Crew, Hand, placed
+from .ray_worker import Answer, error_of
 from .units import CONTRACT_COST, RETRIES, Key, Unit, Waiting, units_of
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 TICK = 1.0
 #: Seconds that a unit may take beyond ``--mad-timeout``, for contracts, data and what else no budget counts.
 GRACE = 60.0
+#: Seconds that a worker may take to import the architectures, once Ray has a place for it.
+BEGIN_LIMIT = 300.0
 #: Seconds without a single worker, on a cluster that has no room for one, until nobody waits any longer.
 GONE_LIMIT = 120.0
 
@@ -60,85 +64,15 @@ def training_in_ray(
     settings: Sequence[tuple[Architecture, Setting]],
     contracts: Sequence[tuple[Architecture, str]],
 ) -> Iterator[RayExecutor]:
-    """Connect, begin with all of this, and leave nothing behind. Raises :class:`ClusterError`."""
-    with connected(client):
-        run, slots, needs = placed(client, run)
+    """Connect, begin with all of this, and leave nothing behind. Raises ``ClusterError``."""
+    with connected(client) as sees_cuda:
+        run, slots, needs = placed(client, run, sees_cuda)
         executor = RayExecutor(client, run, Crew(client, slots, needs))
         executor.begin(sizes, settings, contracts)
         try:
             yield executor
         finally:
             executor.end()
-
-
-def placed(client: Client, run: RunOptions) -> tuple[RunOptions, int, dict[str, float]]:
-    """On which device trials run, how many workers there is room for, and what each of them takes up."""
-    import ray
-
-    has = ray.cluster_resources()
-    cores, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
-    if run.device == "cuda" and not gpus:
-        raise ClusterError(f"{client.option}: --mad-device=cuda: this Ray has no GPU")
-    if gpus and run.device != "cpu":
-        share = client.trials_per_gpu
-        return replace(run, device="cuda"), gpus * share, {"num_cpus": 0.0, "num_gpus": 1 / share}
-    if not cores:
-        raise ClusterError(f"{client.option}: this Ray has no CPU to train on")
-    return replace(run, device="cpu"), cores, {"num_cpus": 1.0, "num_gpus": 0.0}
-
-
-@dataclass(eq=False, kw_only=True)
-class Hand:
-    """One actor, and what it is asked for."""
-
-    actor: Any
-    #: of the answer that it owes; None for one that is idle
-    owes: Any
-    #: None while it begins
-    unit: Unit | None = None
-    since: float = field(default_factory=time.monotonic)
-    #: files of the store that it was sent for this unit
-    files: dict[str, bytes | None] = field(default_factory=dict)
-
-
-class Crew:
-    """The actors: as many as there is room and work for. Lost ones are replaced."""
-
-    def __init__(self, client: Client, slots: int, needs: dict[str, float]) -> None:
-        import ray
-
-        self.slots = slots
-        self.hands: list[Hand] = []
-        remote: Any = ray.remote(Worker)
-        self._class = remote.options(max_restarts=0, max_task_retries=0, **needs)
-        self._arguments = client.targets, client.place()
-
-    def grow(self, units: int) -> None:
-        """Start what is missing for so many units."""
-        while len(self.hands) < min(self.slots, units):
-            actor = self._class.remote()
-            self.hands.append(Hand(actor=actor, owes=actor.begin.remote(*self._arguments)))
-
-    def idle(self) -> list[Hand]:
-        return [hand for hand in self.hands if hand.owes is None]
-
-    def busy(self) -> list[Hand]:
-        """Those with a unit."""
-        return [hand for hand in self.hands if hand.unit]
-
-    def dismiss(self, hand: Hand) -> None:
-        """Kill an actor, or what is left of it."""
-        import ray
-
-        self.hands.remove(hand)
-        ray.kill(hand.actor)
-
-    def has_room(self) -> bool:
-        """Whether the cluster, as it is now, could hold one of them."""
-        import ray
-
-        has = ray.cluster_resources()
-        return bool(has.get("CPU", 0) >= 1 or has.get("GPU", 0) > 0)
 
 
 class RayExecutor:
@@ -153,6 +87,8 @@ class RayExecutor:
         self._store: Store | None = open_store(run.store) if run.store else None
         self._elsewhere = ray.put(frozenset(self._store.names() if self._store and client.address else ()))
         self._promises: dict[Key, Future[tuple[Any, str]]] = {}
+        #: one of each item's
+        self._units: dict[Key, Unit] = {}
         self._architectures: dict[str, Architecture] = {}
         #: of settings that are trained in parts: what there is so far, in the order in which it is judged
         self._parts: dict[Key, dict[Any, Answer | None]] = {}
@@ -181,7 +117,8 @@ class RayExecutor:
                 self._parts[found[0].key] = {unit.trial: None for unit in found}
             units += found
         self._architectures = {a.name: a for a, _ in (*settings, *contracts)}
-        self._promises = {unit.key: Future() for unit in units}
+        self._units = {unit.key: unit for unit in units}
+        self._promises = {key: Future() for key in self._units}
         self._waiting = Waiting(units)
         self._thread.start()
 
@@ -222,11 +159,14 @@ class RayExecutor:
     # -- the thread ---------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        why = "its Ray gave no answer"
         try:
             while not self._is_over.is_set() and (self._waiting or self._crew.busy()):
                 self._step()
-        except Exception as error:  # of ours, or a cluster that is gone: nobody may wait for ever
-            self._give_up(f"its Ray failed: {first_line(error)}")
+        except BaseException as error:  # of ours, or a cluster that is gone
+            why = f"its Ray failed: {first_line(error) or type(error).__name__}"
+        if not self._is_over.is_set():  # nobody may wait for ever
+            self._give_up(why)
 
     def _step(self) -> None:
         """Hand out, wait a little, take what has come."""
@@ -261,44 +201,43 @@ class RayExecutor:
         return max(0.001, self._run.timeout - (time.monotonic() - self._begun[unit.key]))
 
     def _take(self, hand: Hand) -> None:
-        """An answer, or news of a death."""
+        """An answer, or news of a death. A unit stays its worker's until it is delivered or waits again."""
         import ray
 
-        unit, owed = hand.unit, hand.owes
-        hand.owes = hand.unit = None
         try:
-            answer = ray.get(owed)
-        except ray.exceptions.RayTaskError as error:
-            self._crew.dismiss(hand)
-            self._failed(unit, f"its Ray worker raised {first_line(error.cause)}", error)
+            answer = ray.get(hand.owes)
         except ray.exceptions.RayError as error:
             self._crew.dismiss(hand)
-            self._died(unit, cause_of(error))
-        else:
-            self._failed_starts, self._alone_since = 0, time.monotonic()
-            if unit:
-                self._heard(hand, unit, answer)
+            self._lost(hand.unit, error)
+            return
+        hand.owes = None
+        if hand.since is None:
+            self._crew.begin(hand)
+            return
+        self._failed_starts, self._alone_since = 0, time.monotonic()
+        if hand.unit:
+            self._heard(hand, hand.unit, answer)
 
-    def _failed(self, unit: Unit | None, why: str, error: Exception) -> None:
-        """What an actor cannot do, another cannot do either."""
-        if unit:
-            self._fail(unit, why)
-        else:
-            self._died(None, cause_of(error))
+    def _lost(self, unit: Unit | None, error: Exception) -> None:
+        """A worker that did not begin, raised, or died. Where one raises, another would raise as well."""
+        import ray
 
-    def _died(self, unit: Unit | None, why: str) -> None:
         if unit is None:
-            self._failed_starts += 1
-            if self._failed_starts > RETRIES:
-                self._give_up(f"no Ray worker begins: {why}")
+            self._failed_start(cause_of(error))
+        elif isinstance(error, ray.exceptions.RayTaskError):
+            self._fail(unit, f"its Ray worker raised {first_line(error.cause)}")
         elif not self._waiting.put_back(unit):
-            self._fail(unit, f"its Ray worker died {unit.deaths + 1} times: {why}")
+            self._fail(unit, f"its Ray worker died {unit.deaths + 1} times: {cause_of(error)}")
+
+    def _failed_start(self, why: str) -> None:
+        self._failed_starts += 1
+        if self._failed_starts > RETRIES:
+            self._give_up(f"no Ray worker begins: {why}")
 
     def _heard(self, hand: Hand, unit: Unit, answer: Answer) -> None:
         if answer.needs:
             assert self._store is not None
             hand.files |= {name: self._store.content(name) for name in answer.needs}
-            hand.unit = unit
             self._ask(hand, unit)
             return
         if self._store:
@@ -308,48 +247,65 @@ class RayExecutor:
         if answer.is_spoiled:
             self._crew.dismiss(hand)
         self._deliver(unit, answer)
+        hand.unit = None
 
     def _fail(self, unit: Unit, why: str) -> None:
         """A unit that ends without an answer."""
+        self._deliver(unit, Answer(found=self._error(unit, why).to_json()))
+
+    def _error(self, unit: Unit, why: str) -> Any:
         architecture = self._architectures[unit.key.architecture]
         seconds = time.monotonic() - self._begun.get(unit.key, time.monotonic())
-        result = error_of(architecture, unit, self._run, why, round(seconds, 3))
-        self._deliver(unit, Answer(found=result.to_json()))
+        return error_of(architecture, unit, self._run, why, round(seconds, 3))
 
     def _deliver(self, unit: Unit, answer: Answer) -> None:
         """Keep the promise to an item, with the last part of a sweep if it has parts."""
         parts = self._parts.get(unit.key)
-        if parts is not None:
-            parts[unit.trial] = answer
-            open_parts = [part for part in parts.values() if part is None]
-            if open_parts:
-                return
-            architecture = self._architectures[unit.key.architecture]
-            found = {trial: part for trial, part in parts.items() if part is not None}
-            measured = joined(architecture, unit.setting, self._run, found)
-            self._promises[unit.key].set_result((measured.result, measured.traceback))
+        if parts is None:
+            kind = ContractResult if unit.key.is_contract else Result
+            self._promise(unit.key, kind(**answer.found), answer.traceback)
             return
-        kind = ContractResult if unit.key.is_contract else Result
-        self._promises[unit.key].set_result((kind(**answer.found), answer.traceback))
+        parts[unit.trial] = answer
+        if isinstance(answer.found, dict):  # the verdict already: nobody need train what still waits
+            for other in self._waiting.drop(unit.key):
+                del parts[other.trial]
+        found = {trial: part for trial, part in parts.items() if part is not None}
+        if len(found) == len(parts):
+            architecture = self._architectures[unit.key.architecture]
+            self._promise(unit.key, *joined(architecture, unit.setting, self._run, found))
+
+    def _promise(self, key: Key, found: Any, traceback: str) -> None:
+        """Keep the promise to an item; the first result counts."""
+        if not self._promises[key].done():
+            self._promises[key].set_result((found, traceback))
 
     def _give_up(self, why: str) -> None:
-        """Nothing more will come."""
-        for hand in self._crew.busy():
-            unit, hand.unit = hand.unit, None
-            if unit:
-                self._fail(unit, why)
-        while self._waiting:
-            self._fail(self._waiting.take(), why)
+        """Nothing more will come, whoever still waits."""
+        for hand in self._crew.hands:
+            hand.unit = None
+        for key, unit in self._units.items():
+            self._waiting.drop(key)
+            if not self._promises[key].done():
+                self._promise(key, self._error(unit, why), "")
 
     def _stop_the_overdue(self) -> None:
-        """A worker that hangs in code that never returns hears no request: it is killed, and not tried again."""
-        if self._run.timeout is None:
-            return
-        for hand in self._crew.busy():
-            seconds = time.monotonic() - hand.since
-            if hand.unit and seconds > self._run.timeout + GRACE:
-                self._crew.dismiss(hand)
-                self._fail(hand.unit, f"out of time: no answer after {seconds:.0f} s; its Ray worker was killed")
+        """A worker that hangs in code that never returns hears no request: it is killed; its unit ends."""
+        for hand in self._crew.asked():
+            seconds = time.monotonic() - (hand.since or 0.0)
+            if seconds <= self._limit(hand):
+                continue
+            self._crew.dismiss(hand)
+            why = f"no answer after {seconds:.0f} s"
+            if hand.unit:
+                self._fail(hand.unit, f"out of time: {why}; its Ray worker was killed")
+            else:
+                self._failed_start(why)
+
+    def _limit(self, hand: Hand) -> float:
+        """Seconds that an actor may take for what it is asked."""
+        if hand.unit is None:
+            return BEGIN_LIMIT
+        return math.inf if self._run.timeout is None else self._run.timeout + GRACE
 
     def _check_for_room(self) -> None:
         """Whether it makes sense to wait for a first worker: others may use a cluster, but it must be there."""
@@ -367,7 +323,7 @@ def joined(architecture: Architecture, setting: Setting, run: RunOptions, answer
         if not isinstance(answer.found, Part):
             return Measured(Result.from_json(answer.found), answer.traceback)
     parts: dict[Any, Part] = {trial: answer.found for trial, answer in answers.items()}
-    seconds = sum(part.trial.seconds for part in parts.values() if part.trial)
+    seconds = sum(part.trial.seconds for part in parts.values() if part.trial and not part.stored)
     setting = as_asked(setting, run)
     try:
         asked = asked_of(architecture, setting, run)

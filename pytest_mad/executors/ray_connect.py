@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import re
@@ -64,14 +65,18 @@ class Client:
         """Where workers find user code: here, or in the copy of this folder that Ray sends them."""
         if self.address is None:
             return Place(folder=str(self.folder), paths=(), shares_store=True)
-        inside = [Path(path) for path in sys.path if path and Path(path).is_relative_to(self.folder)]
+        known = [Path(path or self.folder) for path in sys.path]
+        inside = [path for path in known if path.is_relative_to(self.folder)]
         paths = [path.relative_to(self.folder).as_posix() for path in inside if not _is_installed(path)]
-        return Place(folder=None, paths=tuple(paths), shares_store=False)
+        return Place(folder=None, paths=tuple(dict.fromkeys(paths)), shares_store=False)
 
 
 @contextlib.contextmanager
-def connected(client: Client) -> Iterator[None]:
-    """Be a client of Ray. Raises :class:`ClusterError`, within 20 seconds where nobody answers."""
+def connected(client: Client) -> Iterator[Callable[[], bool]]:
+    """Be a client of Ray, that knows whether its torch sees CUDA.
+
+    Raises :class:`ClusterError`, within 20 seconds where nobody answers.
+    """
     if client.address is not None:
         check_targets(client)
         check_reachable(client)
@@ -79,11 +84,19 @@ def connected(client: Client) -> Iterator[None]:
     import ray
 
     try:
-        if client.address is not None:
-            check_nodes(client)
-        yield
+        if client.address is None:
+            yield sees_cuda
+        else:
+            yield functools.partial(bool, check_nodes(client))
     finally:
         ray.shutdown()
+
+
+def sees_cuda() -> bool:
+    """Whether torch does, on this machine."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def start(client: Client) -> None:
@@ -187,7 +200,7 @@ def check_reachable(client: Client) -> None:
     if found:
         try:
             socket.create_connection((found[1], int(found[2])), timeout=PORT_LIMIT).close()
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:  # of a host that cannot be one
             raise ClusterError(f"{client.option}: nobody answers there ({first_line(error)})") from None
     command = [sys.executable, "-c", _PROBE, client.address]
     try:
@@ -216,14 +229,22 @@ def versions_reader() -> Callable[[], dict[str, str | None]]:
     """A function that tells a process's versions. Being no module's own, it travels without pytest-mad."""
 
     def versions() -> dict[str, str | None]:
+        import runpy
         import sys
-        from importlib import metadata
+        from importlib import metadata, util
+        from pathlib import Path
 
         def of(package: str) -> str | None:
             try:
                 return metadata.version(package).partition("+")[0]  # a client without a GPU has torch's build for CPUs
             except metadata.PackageNotFoundError:
                 return None
+
+        def build() -> str | None:
+            """What torch is built for. It sees no device here: Ray hides them from what takes none."""
+            torch = util.find_spec("torch")  # whose file of versions imports nothing of it
+            told = runpy.run_path(str(Path(torch.origin).with_name("version.py"))) if torch and torch.origin else {}
+            return told.get("cuda") or told.get("hip")
 
         try:
             from pytest_mad import __version__
@@ -233,36 +254,48 @@ def versions_reader() -> Callable[[], dict[str, str | None]]:
         except ImportError:
             plugin = None
         python = ".".join(map(str, sys.version_info[:2]))
-        return {"Python": python, "torch": of("torch"), "pytest-mad": plugin}
+        return {"Python": python, "torch": of("torch"), "pytest-mad": plugin, "CUDA": build()}
 
     return versions
 
 
 def own_versions() -> dict[str, str | None]:
-    """The client's."""
-    return versions_reader()()
+    """The client's; its build of torch may be another than the cluster's."""
+    return {name: version for name, version in versions_reader()().items() if name != "CUDA"}
 
 
-def check_nodes(client: Client) -> None:
-    """Raise :class:`ClusterError` for a node with other versions, or one that cannot import the architectures."""
-    mine = own_versions()
+def check_nodes(client: Client) -> bool:
+    """Whether torch is built for CUDA on every node with a GPU.
+
+    Raises :class:`ClusterError` for a node with other versions, or one that cannot import the architectures.
+    """
+    mine, builds = own_versions(), []
     for node, theirs in _on_every_node(client, versions_reader()):
         for name, version in mine.items():
             if theirs[name] != version:
                 has = f"has {name} {theirs[name]}" if theirs[name] else f"has no {name}"
-                raise ClusterError(f"{client.option}: its node {node} {has}, but the client has {version}")
+                raise ClusterError(f"{client.option}: its node {_address(node)} {has}, but the client has {version}")
+        if node["Resources"].get("GPU"):
+            builds.append(theirs["CUDA"])
     for node, problem in _on_every_node(client, problem_with, client.targets, client.place()):
         if problem:
-            raise ClusterError(f"{client.option}: on its node {node}: {problem}")
+            raise ClusterError(f"{client.option}: on its node {_address(node)}: {problem}")
+    return all(builds)
 
 
-def _on_every_node(client: Client, function: Callable[..., Any], *arguments: Any) -> Iterator[tuple[str, Any]]:
-    """Call a function in one worker of each node, busy or not: each node's address, and what was returned."""
+def _address(node: dict[str, Any]) -> str:
+    return str(node["NodeManagerAddress"])
+
+
+def _on_every_node(
+    client: Client, function: Callable[..., Any], *arguments: Any
+) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Call a function in one worker of each node, busy or not: what Ray says of the node, and what was returned."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task: Any = ray.remote(function)
-    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     asked = {
         name: task.options(
             num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False)
@@ -274,7 +307,8 @@ def _on_every_node(client: Client, function: Callable[..., Any], *arguments: Any
         for name, answer in asked.items():
             yield nodes[name], ray.get(answer, timeout=NODE_LIMIT)
     except ray.exceptions.RayError as error:
-        raise ClusterError(f"{client.option}: its node {nodes[name]} runs nothing: {cause_of(error)}") from None
+        node = _address(nodes[name])
+        raise ClusterError(f"{client.option}: its node {node} runs nothing: {cause_of(error)}") from None
 
 
 _EXIT = re.compile(r"Worker exit detail: (.*?\.)(?: |$)")

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,11 +63,17 @@ def load(targets: tuple[tuple[str, str], ...], place: Place) -> dict[str, Archit
     """The client's architectures, made here from their text. Raises ``TargetError``."""
     if place.folder:
         os.chdir(place.folder)
-    for path in (*map(os.path.abspath, place.paths), os.getcwd()):
-        if path not in sys.path:
-            sys.path.insert(0, path)
+    sys.path[:] = search_path(place.paths, sys.path)
     found = [TARGETS[kind](text) for kind, text in targets]
     return {architecture.name: architecture for architecture in found}
+
+
+def search_path(paths: Sequence[str], there: Sequence[str]) -> list[str]:
+    """What a process imports from: the client's paths in the client's order, and then what was there before."""
+    first = [os.path.abspath(path) for path in paths]
+    if os.getcwd() not in (*first, *there):
+        first.insert(0, os.getcwd())
+    return [*first, *(path for path in there if path not in first)]
 
 
 def problem_with(targets: tuple[tuple[str, str], ...], place: Place) -> str | None:
@@ -81,15 +88,17 @@ def problem_with(targets: tuple[tuple[str, str], ...], place: Place) -> str | No
 class Worker:
     """One actor: it keeps its architectures, and what it found out about their contracts."""
 
-    def begin(self, targets: tuple[tuple[str, str], ...], place: Place) -> int:
-        """Make ready; returns the process's id."""
+    def arrive(self) -> None:
+        """Answer as soon as Ray has found a place for this."""
+
+    def begin(self, targets: tuple[tuple[str, str], ...], place: Place) -> None:
+        """Make ready."""
         self._architectures, self._place = load(targets, place), place
         self._folder: Path | None = None
-        return os.getpid()
 
     def run(self, unit: Unit, run: RunOptions, elsewhere: frozenset[str], files: dict[str, bytes | None]) -> Answer:
         """Compute a unit. ``elsewhere`` are the files that the client has, ``files`` those of them that it sent."""
-        store = self._store(run, elsewhere, files)
+        store, folder = self._store(run, elsewhere, files), run.store
         if store and not self._place.shares_store:
             run = replace(run, store=store.folder, contracts=replace(run.contracts, store=store.folder))
         try:
@@ -99,7 +108,8 @@ class Worker:
         if store is None:
             return answer
         changed = {} if self._place.shares_store else handed_back(store, files)
-        return replace(answer, files=changed, trouble=store.trouble)
+        trouble = store.trouble and store.trouble.replace(str(store.folder), str(folder))  # as the user knows it
+        return replace(answer, files=changed, trouble=trouble)
 
     def _store(self, run: RunOptions, elsewhere: frozenset[str], files: dict[str, bytes | None]) -> Store | None:
         """The client's store, or a folder with those of its files that were sent."""
@@ -108,7 +118,8 @@ class Worker:
         if self._place.shares_store:
             return open_store(run.store)
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="pytest-mad-"))
+            # in Ray's copy of the client's folder, which Ray removes: a worker that is killed can remove nothing
+            self._folder = Path(tempfile.mkdtemp(prefix=".pytest-mad-", dir=os.getcwd()))
             atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         store = open_store(self._folder)
         store.elsewhere = elsewhere - files.keys()

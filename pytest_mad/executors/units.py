@@ -102,3 +102,10 @@ class Waiting:
         self._count += 1
         heapq.heappush(self._heap, (self._rank(again), self._count, again))
         return True
+
+    def drop(self, key: Key) -> list[Unit]:
+        """Forget the units of an item; returns them."""
+        dropped = [unit for _, _, unit in self._heap if unit.key == key]
+        self._heap = [one for one in self._heap if one[2].key != key]
+        heapq.heapify(self._heap)
+        return dropped

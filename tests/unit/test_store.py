@@ -285,3 +285,19 @@ def test_what_lies_elsewhere_is_asked_for_by_name(tmp_path):
     store.put(name, content[name])
     store.elsewhere = frozenset()
     assert [found.header for found in store.find("trial", KEY)] == [{"score": 0.1}]
+
+
+def test_a_store_that_keeps_nothing_prepares_nothing(tmp_path, monkeypatch):
+    """What cannot be written is not even put together."""
+    (tmp_path / MARK).write_text('{"schema": 99}')
+    store = Store(tmp_path)
+
+    def save(*_):
+        raise AssertionError("put together")
+
+    monkeypatch.setattr("safetensors.torch.save", save)
+    before = store.trouble
+    store.write("trial", KEY, "one", {}, {})
+    store._is_off, store._is_read_only, store.trouble = False, True, None
+    store.write("trial", KEY, "one", {}, {})
+    assert before and "schema 99" in before and store.trouble is None
