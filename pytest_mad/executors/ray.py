@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at what no worker reports: time that is up, a cluster that is gone.
 TICK = 1.0
-#: Seconds that a unit may take beyond ``--mad-timeout``, for contracts, data and what else no budget counts.
-GRACE = 60.0
+#: Seconds that a unit may take beyond ``--mad-timeout``, for contracts, compiling, data and what else no budget counts.
+GRACE = 180.0
 #: Seconds that a worker may take to import the architectures, once Ray has a place for it.
 BEGIN_LIMIT = 300.0
 #: Seconds without a single worker, on a cluster that has no room for one, until nobody waits any longer.
