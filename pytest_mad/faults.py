@@ -134,15 +134,17 @@ class Crashes:
         self._resent: set[str] = set()
         #: what follows the report of a crash: the end of an item that had none
         self._closings: list[pytest.TestReport] = []
-        self._folder = Path(tempfile.mkdtemp(prefix="pytest-mad-"))
-        config.add_cleanup(lambda: shutil.rmtree(self._folder, ignore_errors=True))
+        self._folder: Path | None = None
+        with contextlib.suppress(OSError):  # a full disk costs the stack of a worker that hangs, and nothing else
+            self._folder = folder = Path(tempfile.mkdtemp(prefix="pytest-mad-"))
+            config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
     def pytest_configure_node(self, node: Any) -> None:
         if node.gateway.spec.popen:  # it shares this machine's files
             node.workerinput[TRACE] = str(self._trace(node))
 
     def _trace(self, node: Any) -> Path:
-        return self._folder / f"{node.gateway.id}.txt"
+        return self._folder / f"{node.gateway.id}.txt" if self._folder else Path(os.devnull)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._begun[nodeid] = time.monotonic()

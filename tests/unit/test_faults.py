@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,10 +13,11 @@ import pytest_mad
 from pytest_mad.architecture import from_factory
 from pytest_mad.executors.contracts import ContractResult
 from pytest_mad.executors.inline import RunOptions
-from pytest_mad.faults import ending, is_sticky, lost, place, user_stack
+from pytest_mad.faults import Crashes, ending, is_sticky, lost, place, user_stack
 from pytest_mad.grid import settings
 from pytest_mad.plan import Plan
 from pytest_mad.result import Result
+from pytest_mad.session import TRACE as TRACE_KEY
 
 OURS = Path(pytest_mad.__file__).parent
 TRACE = f"""\
@@ -106,3 +108,18 @@ def test_a_lost_contract_too(plan):
 )
 def test_other_items_are_not_the_suites(nodeid, plan):
     assert lost(plan, nodeid, "gone", 1.0, "cpu") is None
+
+
+def test_a_full_disk_costs_the_stack_of_a_hang_and_nothing_else(monkeypatch):
+    """Workers are watched all the same."""
+
+    def mkdtemp(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", mkdtemp)
+    crashes = Crashes(SimpleNamespace(add_cleanup=lambda _: None), None, "cpu")
+    spec = SimpleNamespace(popen=True)
+    node = SimpleNamespace(gateway=SimpleNamespace(id="gw0", spec=spec), workerinput={})
+    crashes.pytest_configure_node(node)
+    assert Path(node.workerinput[TRACE_KEY]).read_text() == ""
+    assert crashes._death(node, 3.0) == ("its worker gw0 ended", "")
