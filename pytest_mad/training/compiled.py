@@ -1,25 +1,24 @@
 """The forward pass of long trials on a CPU, compiled: what is done number by number is fused, products go to oneDNN.
 
-Compiling takes up to a minute or two, once per setting: all points of a sweep share it. oneDNN comes with torch, as MKL
-does, to which torch itself gives products of float32 matrices; on an AMD EPYC (Zen 5) it is twice as fast.
+Compiling takes up to a minute or two, once per setting: all points of a sweep share it.
 """
 
 from __future__ import annotations
 
 import functools
-import platform
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytest_mad.determinism import one_thread
 from pytest_mad.grid import Setting
 from pytest_mad.tasks import Batch
 
+from .one_dnn import one_dnn_pass
 from .recipe import Point, Recipe
 from .trial import Forward, as_it_is, initial_model, loss_of, to_device
 from .vmap import EngineError, compare, loss_alone, refuse
@@ -156,72 +155,11 @@ class Later:
 
 
 def _options() -> dict[str, Any]:
-    """Inductor's: no pool of processes beside the workers that there are already, and products by oneDNN."""
-    options: dict[str, Any] = {"compile_threads": 1}
-    one_dnn = _one_dnn_pass()
-    return options if one_dnn is None else options | {"post_grad_custom_post_pass": one_dnn}
+    """Inductor's: no pool of processes beside the workers that there are already, and products by oneDNN.
 
-
-@functools.cache
-def _one_dnn_pass() -> Any:
-    """A pass over a graph that hands its products of float32 matrices to oneDNN; None where torch cannot."""
-    has_one_dnn = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
-    if platform.machine().lower() not in ("x86_64", "amd64") or not has_one_dnn:
-        return None
-    try:
-        from torch._inductor.custom_graph_pass import CustomGraphPass
-    except ImportError:
-        return None
-
-    class OneDnn(CustomGraphPass):
-        def __call__(self, graph: fx.Graph) -> None:
-            for node in graph.nodes:
-                _hand_over(node)
-
-        def uuid(self) -> str:
-            """What the compiler's cache on disk tells this pass by."""
-            return "pytest-mad-one-dnn-1"
-
-    return OneDnn()
-
-
-def _hand_over(node: fx.Node) -> None:
-    value = node.meta.get("val")
-    if not isinstance(value, Tensor) or value.dtype != torch.float32 or value.device.type != "cpu" or node.kwargs:
-        return
-    if node.target is torch.ops.aten.mm.default:
-        node.target, node.args = torch.ops.pytest_mad.product.default, (None, *node.args)
-    elif node.target is torch.ops.aten.addmm.default and _is_vector(node.args[0]):
-        node.target = torch.ops.pytest_mad.product.default
-
-
-def _is_vector(argument: Any) -> bool:
-    return bool(argument.meta["val"].dim() == 1)
-
-
-@torch.library.custom_op("pytest_mad::product", mutates_args=())
-def _product(bias_N: Tensor | None, a_MK: Tensor, b_KN: Tensor) -> Tensor:
-    """``a b + bias``. oneDNN calls it ``linear``, whose second factor is a weight (N, K).
-
-    Two cases would be slow there: a factor that is a slice of columns, by a factor of 100, and, in the gradient of a
-    weight, a first factor that has more rows than the second has columns.
+    What the processor can do is known without compiling and loading a program for each of its instruction sets; a
+    compiler that is older than the processor is refused like one that fails.
     """
-    if not (_is_dense(a_MK) and _is_dense(b_KN)):
-        return a_MK @ b_KN if bias_N is None else torch.addmm(bias_N, a_MK, b_KN)
-    if bias_N is None and not a_MK.is_contiguous() and a_MK.shape[0] > b_KN.shape[1]:
-        return _linear(b_KN.t(), a_MK, None).t().contiguous()
-    return _linear(a_MK, b_KN.t(), bias_N)
-
-
-@_product.register_fake
-def _(bias_N: Tensor | None, a_MK: Tensor, b_KN: Tensor) -> Tensor:
-    return a_MK.new_empty(a_MK.shape[0], b_KN.shape[1])
-
-
-def _linear(x_MK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
-    y_MN: Tensor = torch.ops.mkldnn._linear_pointwise(x_MK, weight_NK, bias_N, "none", [], "")
-    return y_MN
-
-
-def _is_dense(matrix: Tensor) -> bool:
-    return matrix.is_contiguous() or matrix.t().is_contiguous()
+    options: dict[str, Any] = {"compile_threads": 1, "cpp.vec_isa_ok": True}
+    one_dnn = one_dnn_pass()
+    return options if one_dnn is None else options | {"post_grad_custom_post_pass": one_dnn}

@@ -196,34 +196,6 @@ def test_a_sweep_says_that_it_was_not_compiled(monkeypatch):
     assert result.note in result.detail
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [
-        (torch.randn(6, 4), torch.randn(4, 3)),
-        (torch.randn(6, 4), torch.randn(3, 4).t()),
-        (torch.randn(4, 6).t(), torch.randn(4, 3)),
-        (torch.randn(4, 3).t(), torch.randn(4, 6)),
-        (torch.randn(6, 9)[:, 2:6], torch.randn(4, 8)[:, ::2]),
-    ],
-    ids=["plain", "forward", "tall gradient", "wide gradient", "slices"],
-)
-def test_products_by_one_dnn_are_products(a, b, bias):
-    """With the memory layout that aten gives: the compiler relies on it."""
-    if module._one_dnn_pass() is None:
-        pytest.skip("torch without oneDNN")
-    c = torch.randn(b.shape[1]) if bias else None
-    found = torch.ops.pytest_mad.product(c, a, b)
-    torch.testing.assert_close(found, a @ b if c is None else a @ b + c)
-    assert found.is_contiguous()
-
-
-def test_without_one_dnn_there_is_no_pass(monkeypatch):
-    monkeypatch.setattr("platform.machine", lambda: "arm64")
-    monkeypatch.setattr(module, "_one_dnn_pass", module._one_dnn_pass.__wrapped__)
-    assert set(module._options()) == {"compile_threads"}
-
-
 @pytest.mark.parametrize("cut_at", [10, 20])
 def test_a_compiled_trial_that_was_cut_off_ends_as_if_nothing_had_happened(cut_at, tmp_path, monkeypatch):
     """Before it was compiled, and behind that: another process compiles the same code."""
