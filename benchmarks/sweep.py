@@ -5,7 +5,7 @@
 
 The setting is the smoke preset's, with the six points of the paper preset. A plain loop costs the same in every step,
 so that only a share of its steps is taken, and their time is scaled up; the sweep is run as a whole, guard, evaluations
-and all. Each side has a process of its own, and they take turns. Prints the ratios, the median over pairs with its
+and compiling with an empty cache. Each turn has a process of its own. Prints the ratios, the median over pairs with its
 95 % interval, and writes ``benchmarks/results/sweep.json``, which keeps what ``--only`` leaves out. Ends with an error
 where a limit is missed: 0.25 for an architecture that passes, 0.7 for one that fails.
 """
@@ -34,7 +34,7 @@ from pytest_mad.training.sweep import meets_requirement, run_sweep
 from .plugin_tax import median_interval
 from .record import RESULTS, save
 from .scoreboard import ARCHITECTURES
-from .train_step import CPU, plain_step
+from .train_step import CPU, nothing_compiled, plain_step
 
 LIMITS = {"passing": 0.25, "failing": 0.7}
 
@@ -64,20 +64,14 @@ def main() -> None:
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Pairs of a sweep and six plain runs, in turns, each in its own process."""
-    sweep = Process("sweep", name, arguments)
-    plain = Process("plain", name, arguments)
+    """Pairs of a sweep and six plain runs, each in its own process."""
     times, what = [], {}
     for i in range(arguments.pairs):
-        if i % 2 == 0:
-            what = sweep.take_turn()
-            other = plain.take_turn()
-        else:
-            other = plain.take_turn()
-            what = sweep.take_turn()
-        times.append((what.pop("seconds"), other["seconds"]))
-    sweep.end()
-    plain.end()
+        order = ("sweep", "plain") if i % 2 == 0 else ("plain", "sweep")
+        found = {side: take_turn(side, name, arguments) for side in order}
+        what = found["sweep"]
+        times.append((what.pop("seconds"), found["plain"]["seconds"]))
+        print(f"pair {i + 1}: {times[-1][0]:.1f} s, {times[-1][1]:.1f} s", file=sys.stderr, flush=True)
     ratio, low, high = median_interval([own / other for own, other in times])
     own_s, other_s = (sorted(side)[arguments.pairs // 2] for side in zip(*times, strict=True))
     return {
@@ -92,40 +86,27 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-class Process:
-    """One side, in a process that does its part when it is told to."""
-
-    def __init__(self, side: str, name: str, arguments: argparse.Namespace) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, other_end = context.Pipe()
-        self._process = context.Process(target=serve, args=(other_end, side, name, arguments), daemon=True)
-        self._process.start()
-        other_end.close()
-
-    def take_turn(self) -> dict[str, Any]:
-        self._connection.send(None)
-        found: dict[str, Any] = self._connection.recv()
-        return found
-
-    def end(self) -> None:
-        self._connection.close()
-        self._process.join()
+def take_turn(side: str, name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What one side finds, in a process that does nothing else."""
+    context = multiprocessing.get_context("spawn")
+    connection, other_end = context.Pipe()
+    process = context.Process(target=serve, args=(other_end, side, name, arguments), daemon=True)
+    process.start()
+    other_end.close()
+    found: dict[str, Any] = connection.recv()
+    process.join()
+    return found
 
 
 def serve(connection: Connection, side: str, name: str, arguments: argparse.Namespace) -> None:
-    """A turn for each message, until nobody sends any."""
     torch.set_num_threads(1)
     architecture = from_target(f"reference_archs.{name}:make_model")
     setting = six_points(settings("smoke")[f"{arguments.task}[baseline]"])
-    while True:
-        try:
-            connection.recv()
-        except EOFError:
-            return
-        if side == "sweep":
+    if side == "sweep":
+        with nothing_compiled():
             connection.send(one_sweep(architecture, setting, arguments.engine))
-        else:
-            connection.send({"seconds": six_plain_runs(architecture, setting, arguments.share)})
+    else:
+        connection.send({"seconds": six_plain_runs(architecture, setting, arguments.share)})
 
 
 def six_points(setting: Setting) -> Setting:
