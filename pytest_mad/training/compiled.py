@@ -157,9 +157,10 @@ class Later:
 def _options() -> dict[str, Any]:
     """Inductor's: no pool of processes beside the workers that there are already, and products by oneDNN.
 
+    A graph is one program with all its loops, where each loop would be compiled by itself: a third to a half less time.
     What the processor can do is known without compiling and loading a program for each of its instruction sets; a
     compiler that is older than the processor is refused like one that fails.
     """
-    options: dict[str, Any] = {"compile_threads": 1, "cpp.vec_isa_ok": True}
+    options: dict[str, Any] = {"compile_threads": 1, "cpp_wrapper": True, "cpp.vec_isa_ok": True}
     one_dnn = one_dnn_pass()
     return options if one_dnn is None else options | {"post_grad_custom_post_pass": one_dnn}
