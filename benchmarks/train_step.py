@@ -39,6 +39,8 @@ from pytest_mad.training.compiled import compiled, compiled_from
 from pytest_mad.training.data import TaskData, load_data
 from pytest_mad.training.memory import keep_freed_memory
 from pytest_mad.training.trial import (
+    Loss,
+    as_it_is,
     autocast,
     initial_model,
     make_optimizer,
@@ -194,26 +196,26 @@ def our_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -
     optimizer = make_optimizer(model, recipe, point)
     batches = shuffled_batches(to_device(data.train, CPU), recipe.batch_size, 0)
 
-    def step_through(forward: Any) -> Step:
+    def step_through(loss: Loss) -> Step:
         def step() -> None:
             set_lr(optimizer, scheduled_lr(recipe, point, 1, total))
-            training_step(forward, optimizer, *next(batches), autocast(CPU, recipe))
+            training_step(loss, optimizer, *next(batches), autocast(CPU, recipe))
 
         return step
 
     started = time.perf_counter()
     first = compiled_from(parameter_count(model), setting, point)  # imports the compiler
     if first is None:
-        return step_through(model), Ready()
-    forward = compiled(build, setting, point, 0, data.train).forward(model)
+        return step_through(as_it_is(model)), Ready()
+    loss = compiled(build, setting, point, 0, data.train).loss(model)
     compiling = time.perf_counter() - started
-    before = step_through(model)
+    before = step_through(as_it_is(model))
     before()
     started = time.perf_counter()
     for _ in range(WARM_UP):
         before()
     of_a_step = (time.perf_counter() - started) / WARM_UP
-    return step_through(forward), Ready(first - 1, (first - 1) * of_a_step, compiling)
+    return step_through(loss), Ready(first - 1, (first - 1) * of_a_step, compiling)
 
 
 def plain_step(build: Callable[[], nn.Module], setting: Setting, data: TaskData) -> Step:

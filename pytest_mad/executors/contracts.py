@@ -219,7 +219,7 @@ def subject(case: Case) -> Subject:
     from pytest_mad.contracts.base import Subject, raising
     from pytest_mad.determinism import seeded
     from pytest_mad.seeds import generator
-    from pytest_mad.training.trial import autocast, make_optimizer, to_device, training_step
+    from pytest_mad.training.trial import as_it_is, autocast, make_optimizer, to_device, training_step
 
     setting, device = case.setting, case.device
     rng = generator("contract data", setting.id)
@@ -234,7 +234,7 @@ def subject(case: Case) -> Subject:
     def learn(model: nn.Module, batch: tuple[Tensor, Tensor]) -> float:
         optimizer = make_optimizer(model.train(), setting.recipe, fastest)
         with raising("a training step"):
-            return float(training_step(model, optimizer, *batch, autocast(device, setting.recipe)))
+            return float(training_step(as_it_is(model), optimizer, *batch, autocast(device, setting.recipe)))
 
     return Subject(
         build=build,

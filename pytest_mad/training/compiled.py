@@ -1,4 +1,4 @@
-"""The forward pass of long trials on a CPU, compiled: what is done number by number is fused, products go to oneDNN.
+"""The loss of long trials on a CPU, compiled: what is done number by number is fused, products go to oneDNN.
 
 Compiling takes up to a minute or two, once per setting: all points of a sweep share it.
 """
@@ -20,7 +20,7 @@ from pytest_mad.tasks import Batch
 
 from .one_dnn import one_dnn_pass
 from .recipe import Point, Recipe
-from .trial import Forward, as_it_is, initial_model, loss_of, to_device
+from .trial import Loss, as_it_is, initial_model, loss_of, to_device
 from .vmap import EngineError, compare, loss_alone, refuse
 
 #: Floating-point operations of a sweep, about six minutes; a third of it is saved, several times the cost.
@@ -62,29 +62,26 @@ def has_compiler() -> bool:
 
 
 class Compiled:
-    """The forward pass of one setting's models, compiled for batches of the recipe's size when it is first called."""
+    """The loss of one setting's models, compiled for batches of the recipe's size when it is first called."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.batch_size = recipe.batch_size
         torch.compiler.reset()  # what was compiled for other settings would stay in memory, and count towards a limit
-        self._fast = torch.compile(_call, dynamic=False, options=_options())
+        self._fast = torch.compile(loss_of, dynamic=False, options=_options())
 
-    def forward(self, model: nn.Module) -> Forward:
-        """How to call this model in a training step. The smaller last batch of an epoch is not worth compiling for."""
+    def loss(self, model: nn.Module) -> Loss:
+        """How this model's is computed. The smaller last batch of an epoch is not worth compiling for."""
 
-        def call(tokens_BT: Tensor) -> Tensor:
-            logits_BTV: Tensor = (self._fast if len(tokens_BT) == self.batch_size else _call)(model, tokens_BT)
-            return logits_BTV
+        def loss(inputs_BT: Tensor, targets_BT: Tensor, reduction: str = "mean") -> Tensor:
+            is_whole = len(inputs_BT) == self.batch_size and reduction == "mean"
+            found: Tensor = (self._fast if is_whole else loss_of)(model, inputs_BT, targets_BT, reduction)
+            return found
 
-        return call
-
-
-def _call(model: nn.Module, tokens_BT: Tensor) -> Any:
-    return model(tokens_BT)
+        return loss
 
 
 def compiled(build: Callable[[], nn.Module], setting: Setting, point: Point, seed: int, train: Batch) -> Compiled:
-    """The compiled forward pass, tried on the first batch; all models of the setting share it.
+    """The compiled loss, tried on the first batch; all models of the setting share it.
 
     Raises :class:`EngineError` where it cannot be compiled, gives another loss or other gradients than without, draws
     random numbers (they would be others), or changes attributes when it is called (it would be compiled each time).
@@ -99,7 +96,7 @@ def compiled(build: Callable[[], nn.Module], setting: Setting, point: Point, see
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # compilers talk about themselves
                 found = Compiled(recipe)
-                fast_loss = loss_of(found.forward(fast), inputs_BT, targets_BT)
+                fast_loss = found.loss(fast)(inputs_BT, targets_BT)
                 fast_loss.backward()  # type: ignore[no-untyped-call]
         except Exception as error:
             refuse(error, "torch.compile")
@@ -128,7 +125,7 @@ def check_operations(model: nn.Module, tokens_BT: Tensor) -> None:
 
 
 class Later:
-    """How the trials of one sweep call their models: as they are, and compiled from the step on where that pays."""
+    """How the trials of one sweep compute their losses: as they are, and compiled from the step on where that pays."""
 
     def __init__(
         self, build: Callable[[], nn.Module], setting: Setting, seed: int, train: Batch, parameters: int
@@ -139,19 +136,19 @@ class Later:
         self.refusal = ""
         self._compiled: Compiled | None = None
 
-    def forward(self, point: Point) -> Callable[[nn.Module, int], Forward]:
+    def loss_at(self, point: Point) -> Callable[[nn.Module, int], Loss]:
         """What a trial at this point calls in a step, counted from 1."""
         first = compiled_from(self.parameters, self.setting, point)
-        return as_it_is if first is None else lambda model, step: model if step < first else self._fast(model)
+        return as_it_is if first is None else lambda model, step: (as_it_is if step < first else self._fast)(model)
 
-    def _fast(self, model: nn.Module) -> Forward:
+    def _fast(self, model: nn.Module) -> Loss:
         if self._compiled is None and not self.refusal:
             try:
                 point = self.setting.recipe.points[0]
                 self._compiled = compiled(self.build, self.setting, point, self.seed, self.train)
             except EngineError as error:
                 self.refusal = str(error)
-        return self._compiled.forward(model) if self._compiled else model
+        return self._compiled.loss(model) if self._compiled else as_it_is(model)
 
 
 def _options() -> dict[str, Any]:

@@ -20,7 +20,7 @@ from .compiled import Later
 from .data import TaskData
 from .recipe import Point
 from .stored import StoredTrial
-from .trial import Forward, OutOfTimeError, Progress, TrialError, as_it_is, train_trial
+from .trial import Loss, OutOfTimeError, Progress, TrialError, as_it_is, train_trial
 from .vmap import Member, Outcome, train_members
 
 
@@ -88,13 +88,13 @@ def by_loop(job: Job) -> Iterator[Finished]:
         if outcome is not None:
             yield Finished(outcome, stored=True)
             continue
-        forward = later.forward(point) if job.device.type == "cpu" else as_it_is
-        trained = job.keep(point, _train(job, point, forward))
+        loss_at = later.loss_at(point) if job.device.type == "cpu" else as_it_is
+        trained = job.keep(point, _train(job, point, loss_at))
         job.check_time(trained)
         yield Finished(trained, stored=False, refusal=later.refusal and f"not compiled: {later.refusal}")
 
 
-def _train(job: Job, point: Point, forward: Callable[[nn.Module, int], Forward]) -> Outcome:
+def _train(job: Job, point: Point, loss_at: Callable[[nn.Module, int], Loss]) -> Outcome:
     """Train a trial; where the memory does not suffice, once more in smaller parts, and with a note about it."""
     train = functools.partial(
         train_trial,
@@ -107,7 +107,7 @@ def _train(job: Job, point: Point, forward: Callable[[nn.Module, int], Forward])
         progress=job.progress,
         deadline=job.deadline,
         checkpoints=job.places[point],
-        forward=forward,
+        loss_at=loss_at,
     )
     try:
         try:
@@ -118,7 +118,7 @@ def _train(job: Job, point: Point, forward: Callable[[nn.Module, int], Forward])
         free_memory(job.device)  # outside of the handler: what the failing step had in memory hangs on its traceback
         size = math.ceil(job.setting.recipe.batch_size / PARTS)
         note = f"out of memory with whole batches, so trained in parts of {size} sequences"
-        trial, model = train(parts=PARTS, forward=as_it_is)  # compiled for whole batches only
+        trial, model = train(parts=PARTS, loss_at=as_it_is)  # compiled for whole batches only
         return replace(trial, note=note), model
     except OutOfTimeError:
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -24,12 +25,16 @@ from .metrics import Accuracies, accuracies
 from .recipe import Point, Recipe
 
 Stopped = Literal["solved", "hopeless", "budget"]
-#: What a model is trained through: tokens (B, T) -> logits (B, T, V).
-Forward = Callable[[Tensor], Any]
 #: ``report(step, total_steps, validation_accuracy)``, called after each evaluation.
 Progress = Callable[[int, int, float], None]
 _EVALUATION_BATCH = 128
 _LOWEST_LR = 1e-6
+
+
+class Loss(Protocol):
+    """What a model is trained through: the loss of a batch's inputs and targets, both (B, T)."""
+
+    def __call__(self, inputs_BT: Tensor, targets_BT: Tensor, reduction: str = "mean", /) -> Tensor: ...
 
 
 class TrialError(RuntimeError):
@@ -88,9 +93,9 @@ class Checkpoints(Protocol):
         """Keep this, in place of what was kept before."""
 
 
-def as_it_is(model: nn.Module, step: int) -> Forward:
-    """What a step calls where nothing else is faster: the model."""
-    return model
+def as_it_is(model: nn.Module, step: int = 1) -> Loss:
+    """What a step calls where nothing else is faster: the model, and torch's loss."""
+    return functools.partial(loss_of, model)
 
 
 def train_trial(
@@ -104,12 +109,12 @@ def train_trial(
     progress: Progress | None = None,
     deadline: float = math.inf,
     checkpoints: Checkpoints | None = None,
-    forward: Callable[[nn.Module, int], Forward] = as_it_is,
+    loss_at: Callable[[nn.Module, int], Loss] = as_it_is,
     parts: int = 1,
 ) -> tuple[Trial, nn.Module]:
     """Train one model, which ``build`` puts on the device, and return what was found and the model in evaluation mode.
 
-    ``forward`` says what a step, counted from 1, calls in place of the model. Batches go through the model in
+    ``loss_at`` says how a step, counted from 1, computes its loss. Batches go through the model in
     ``parts``, for less memory: the gradient is the same up to rounding. A pure function of its arguments, ``progress``
     and ``checkpoints`` apart: from a checkpoint it goes on as if it had never stopped. Raises :class:`TrialError` when
     the loss is NaN or infinite and when ``time.monotonic()`` passes ``deadline``.
@@ -130,7 +135,7 @@ def train_trial(
             training.step = step = training.step + 1
             set_lr(training.optimizer, scheduled_lr(recipe, point, step, total))
             batch = next(batches)
-            loss = training_step(forward(model, step), training.optimizer, *batch, autocast(device, recipe), parts)
+            loss = training_step(loss_at(model, step), training.optimizer, *batch, autocast(device, recipe), parts)
             if step % recipe.evaluate_every and step < total:
                 continue
             check_finite(model, float(loss), f"at step {step} (lr {point.lr:g})")
@@ -171,7 +176,7 @@ def initial_model(
 
 
 def training_step(
-    forward: Forward,
+    loss_of_batch: Loss,
     optimizer: torch.optim.Optimizer,
     inputs_BT: Tensor,
     targets_BT: Tensor,
@@ -181,17 +186,17 @@ def training_step(
     """One optimizer step on the mean cross entropy over scored positions; returns the loss without waiting for it."""
     optimizer.zero_grad(set_to_none=True)
     if parts > 1:
-        loss = backward_in_parts(forward, inputs_BT, targets_BT, precision, parts)
+        loss = backward_in_parts(loss_of_batch, inputs_BT, targets_BT, precision, parts)
     else:
         with precision:
-            loss = loss_of(forward, inputs_BT, targets_BT)
+            loss = loss_of_batch(inputs_BT, targets_BT)
         loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
 
 
 def backward_in_parts(
-    forward: Forward,
+    loss_of_batch: Loss,
     inputs_BT: Tensor,
     targets_BT: Tensor,
     precision: contextlib.AbstractContextManager[Any],
@@ -206,15 +211,15 @@ def backward_in_parts(
     size = math.ceil(len(inputs_BT) / parts)
     for inputs, targets in zip(torch.split(inputs_BT, size), torch.split(targets_BT, size), strict=True):
         with precision:
-            part = loss_of(forward, inputs, targets, reduction="sum") / scored
+            part = loss_of_batch(inputs, targets, "sum") / scored
         part.backward()  # type: ignore[no-untyped-call]
         loss += part.detach()
     return loss
 
 
-def loss_of(forward: Forward, inputs_BT: Tensor, targets_BT: Tensor, reduction: str = "mean") -> Tensor:
+def loss_of(model: Callable[[Tensor], Any], inputs_BT: Tensor, targets_BT: Tensor, reduction: str = "mean") -> Tensor:
     """Cross entropy over the positions that are scored, their mean unless told otherwise, in float32 or finer."""
-    logits_BTV = forward(inputs_BT)
+    logits_BTV = model(inputs_BT)
     if logits_BTV.dtype != torch.float64:
         logits_BTV = logits_BTV.float()
     return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE, reduction=reduction)

@@ -19,7 +19,9 @@ from pytest_mad.training.compiled import Later, compiled, compiled_from
 from pytest_mad.training.data import load_data
 from pytest_mad.training.sweep import run_sweep
 from pytest_mad.training.trial import (
+    as_it_is,
     initial_model,
+    loss_of,
     make_optimizer,
     parameter_count,
     shuffled_batches,
@@ -41,30 +43,32 @@ def fast():
     return compiled(Tiny, SETTING, POINT, 0, load_data(SETTING, 0).train)
 
 
-def losses(forward_of, seed=0):
+def losses(loss_of, seed=0):
     """Of 20 steps, several epochs of batches."""
     model = initial_model(Tiny, SETTING, POINT, seed, CPU).train()
     optimizer = make_optimizer(model, SETTING.recipe, POINT)
     batches = shuffled_batches(to_device(load_data(SETTING, 0).train, CPU), SETTING.recipe.batch_size, seed)
-    forward = forward_of(model)
+    loss = loss_of(model)
     return torch.stack(
-        [training_step(forward, optimizer, *next(batches), autocast(CPU, SETTING.recipe)) for _ in range(20)]
+        [training_step(loss, optimizer, *next(batches), autocast(CPU, SETTING.recipe)) for _ in range(20)]
     )
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_losses_are_those_of_the_loop(fast, seed):
     """For every model of the setting, although it is compiled once."""
-    torch.testing.assert_close(losses(fast.forward, seed), losses(lambda model: model, seed), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(losses(fast.loss, seed), losses(as_it_is, seed), rtol=1e-3, atol=1e-4)
 
 
 def test_only_whole_batches_are_worth_compiling_for(fast, monkeypatch):
     """Others go to the model as it is."""
-    monkeypatch.setattr(fast, "_fast", lambda model, tokens: "compiled")
-    call = fast.forward(Tiny())
-    tokens = torch.zeros(8, 8, dtype=torch.int64)
-    assert call(tokens) == "compiled"
-    assert call(tokens[:5]).shape == (5, 8, 32)
+    monkeypatch.setattr(fast, "_fast", lambda *_: "compiled")
+    model, tokens = Tiny(), torch.zeros(8, 8, dtype=torch.int64)
+    loss = fast.loss(model)
+    assert loss(tokens, tokens) == "compiled"
+    mean = float(loss_of(model, tokens, tokens).detach())
+    assert float(loss(tokens[:5], tokens[:5]).detach()) == pytest.approx(mean)
+    assert float(loss(tokens, tokens, "sum").detach()) == pytest.approx(64 * mean)
 
 
 def test_a_compiler_that_is_missing_is_a_reason_in_one_line():
@@ -87,7 +91,7 @@ def test_models_that_would_not_be_the_same_trial_are_refused(build, reason):
 
 
 def test_another_loss_is_a_reason(monkeypatch):
-    monkeypatch.setattr(module.Compiled, "forward", lambda _, model: lambda tokens: model(tokens) * 1.1)
+    monkeypatch.setattr(module.Compiled, "loss", lambda _, model: lambda *batch: loss_of(model, *batch) * 1.1)
     with pytest.raises(EngineError, match=r"^its losses under torch\.compile are [\d.]+ instead of [\d.]+$"):
         compiled(Tiny, SETTING, POINT, 0, load_data(SETTING, 0).train)
 
@@ -138,15 +142,15 @@ def test_trials_are_compiled_when_it_is_due_and_once(monkeypatch):
 
     def compiled(build, setting, point, seed, train):
         made.append(seed)
-        return SimpleNamespace(forward=lambda model: "compiled")
+        return SimpleNamespace(loss=lambda model: "compiled")
 
     monkeypatch.setattr(module, "compiled", compiled)
+    monkeypatch.setattr(module, "as_it_is", lambda model: "as it is")
     points, later = later_of(3)
     monkeypatch.setattr(module, "compiled_from", lambda count, setting, point: 3 if point == points[0] else 1)
     for point, expected in zip(points, (["as it is"] * 2 + ["compiled"] * 2, ["compiled"] * 4), strict=True):
-        model, forward = Tiny(), later.forward(point)
-        called = [forward(model, step) for step in (1, 2, 3, 4)]
-        assert ["as it is" if call is model else call for call in called] == expected
+        loss_at = later.loss_at(point)
+        assert [loss_at(Tiny(), step) for step in (1, 2, 3, 4)] == expected
     assert made == [7]
 
 
@@ -162,7 +166,7 @@ def test_a_model_that_cannot_be_compiled_goes_on_as_it_is(monkeypatch):
     monkeypatch.setattr(module, "compiled_from", lambda count, setting, point: 1)
     points, later = later_of(1)
     model = Tiny()
-    assert [later.forward(point)(model, step) for point in points for step in (1, 2)] == [model] * 4
+    assert [later.loss_at(point)(model, step).args for point in points for step in (1, 2)] == [(model,)] * 4
     assert later.refusal == "torch.compile does not run it: because"
     assert tried == [1]
 
@@ -182,7 +186,7 @@ def test_a_model_of_many_operations_is_not_compiled(monkeypatch):
 
 def compiled_is_tried(monkeypatch):
     """Whether a model of few operations gets past the count."""
-    monkeypatch.setattr(module.Compiled, "forward", lambda _, model: model)
+    monkeypatch.setattr(module.Compiled, "loss", lambda _, model: as_it_is(model))
     return compiled(Tiny, SETTING, POINT, 0, load_data(SETTING, 0).train)
 
 

@@ -17,6 +17,7 @@ from pytest_mad.training.data import load_data
 from pytest_mad.training.recipe import Point
 from pytest_mad.training.trial import (
     TrialError,
+    as_it_is,
     evaluate,
     make_optimizer,
     scheduled_lr,
@@ -164,7 +165,7 @@ def test_training_is_that_of_a_plain_loop(schedule):
                 p.mul_(1 - lr * 0.1)
                 p.sub_(lr * (m / (1 - 0.9**step)) / ((v / (1 - 0.98**step)).sqrt() + 1e-8))
         set_lr(optimizer, scheduled_lr(setting.recipe, POINT, step, 20))
-        ours = training_step(stepped, optimizer, inputs, targets, torch.enable_grad())
+        ours = training_step(as_it_is(stepped), optimizer, inputs, targets, torch.enable_grad())
         assert float(ours) == pytest.approx(float(loss.detach()), rel=1e-4), step
     for plain, own, whole in zip(model.parameters(), stepped.parameters(), trained.parameters(), strict=True):
         torch.testing.assert_close(own, plain, rtol=1e-3, atol=1e-4)
@@ -184,7 +185,7 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole(parts):
             for i, weight in enumerate(model.parameters()):
                 weight.copy_(torch.linspace(-1, 1, weight.numel(), dtype=torch.float64).cos().view_as(weight) / (i + 2))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-        loss = training_step(model, optimizer, inputs, targets, contextlib.nullcontext(), count)
+        loss = training_step(as_it_is(model), optimizer, inputs, targets, contextlib.nullcontext(), count)
         gradients[count] = [loss, *(weight.grad for weight in model.parameters())]
     for one, other in zip(gradients[parts], gradients[1], strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-6, atol=1e-9)

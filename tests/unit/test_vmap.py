@@ -17,7 +17,7 @@ from pytest_mad.architecture import from_target
 from pytest_mad.training import vmap
 from pytest_mad.training.data import load_data
 from pytest_mad.training.recipe import Point
-from pytest_mad.training.trial import OutOfTimeError, TrialError, train_trial, training_step
+from pytest_mad.training.trial import OutOfTimeError, TrialError, as_it_is, train_trial, training_step
 from pytest_mad.training.vmap import EngineError, Member, Stack, check, train_members
 from tests.unit.tiny import CPU, POINT, Tiny, make_setting
 
@@ -78,7 +78,7 @@ def test_every_reference_architecture_has_the_losses_of_the_loop(name, task):
     for step in range(1, steps + 1):
         found = vmap._step(stack, together, setting.recipe, step, steps)
         expected = [
-            training_step(run.model, run.optimizer, *next(run.batches), vmap.autocast(CPU, setting.recipe))
+            training_step(as_it_is(run.model), run.optimizer, *next(run.batches), vmap.autocast(CPU, setting.recipe))
             for run in one_by_one
         ]
         torch.testing.assert_close(found, torch.stack(expected), rtol=1e-3, atol=1e-4)
