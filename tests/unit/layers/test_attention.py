@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pytest_mad.layers import build_layer
@@ -83,6 +84,27 @@ def test_the_fused_kernel_agrees_with_the_written_out_one(
         results.append((y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("length", "padded"), [(1, 1), (15, 16), (20, 20), (30, 32), (32, 32), (40, 40)])
+def test_rows_of_whole_vectors_change_nothing(length: int, padded: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is appended for the kernel's sake is seen by nobody."""
+    monkeypatch.setattr(attention_module, "CACHED_SCORES", 0)
+    layer, x = build(head_dim=8), random_inputs()[:, :length].clone().requires_grad_()
+    kernel, results, asked = F.scaled_dot_product_attention, [], []
+
+    def watched(q: Tensor, *others: Tensor, is_causal: bool) -> Tensor:
+        asked.append(q.shape[2])
+        return kernel(q, *others, is_causal=is_causal)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
+    for vector in (16, 1):
+        monkeypatch.setattr(attention_module, "VECTOR", vector)
+        y = layer(x)
+        results.append((y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-10)
+    assert asked == [padded, length]
 
 
 def seen_from_the_end(layer: torch.nn.Module, length: int, dim: int) -> list[int]:
