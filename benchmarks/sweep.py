@@ -34,7 +34,7 @@ from pytest_mad.training.sweep import meets_requirement, run_sweep
 from .plugin_tax import median_interval
 from .record import RESULTS, save
 from .scoreboard import ARCHITECTURES
-from .train_step import CPU, nothing_compiled, plain_step
+from .train_step import CPU, WARM_UP, nothing_compiled, plain_step
 
 LIMITS = {"passing": 0.25, "failing": 0.7}
 
@@ -136,13 +136,16 @@ def six_plain_runs(architecture: Architecture, setting: Setting, share: float) -
     def build() -> nn.Module:
         return build_model(architecture, setting, CPU)
 
-    steps = max(1, round(share * total))
-    started = time.perf_counter()
+    steps, seconds = max(1, round(share * total)), 0.0
     for point in setting.recipe.points:
         step = plain_step(build, replace(setting, recipe=replace(setting.recipe, points=(point,))), data)
+        for _ in range(WARM_UP):  # what is done once would be scaled up too
+            step()
+        started = time.perf_counter()
         for _ in range(steps):
             step()
-    return (time.perf_counter() - started) * total / steps
+        seconds += time.perf_counter() - started
+    return seconds * total / steps
 
 
 def print_row(kind: str, row: dict[str, Any]) -> None:
