@@ -154,7 +154,7 @@ class Later:
 def _options() -> dict[str, Any]:
     """Inductor's: no pool of processes beside the workers that there are already, and products by oneDNN.
 
-    A graph is one program with all its loops, where each loop would be compiled by itself: a third to a half less time.
+    A graph is one program with all its loops, where each loop would be compiled by itself: up to half the time less.
     What the processor can do is known without compiling and loading a program for each of its instruction sets; a
     compiler that is older than the processor is refused like one that fails.
     """
