@@ -156,8 +156,16 @@ def _options() -> dict[str, Any]:
 
     A graph is one program with all its loops, where each loop would be compiled by itself: up to half the time less.
     What the processor can do is known without compiling and loading a program for each of its instruction sets; a
-    compiler that is older than the processor is refused like one that fails.
+    compiler that is older than the processor is refused like one that fails. Headers take six seconds to precompile,
+    and save one per setting: few settings of a run are compiled. Checks of shapes, which were traced with the model,
+    would be a tenth of what there is to compile.
     """
-    options: dict[str, Any] = {"compile_threads": 1, "cpp_wrapper": True, "cpp.vec_isa_ok": True}
+    options: dict[str, Any] = {
+        "compile_threads": 1,
+        "cpp_wrapper": True,
+        "cpp.vec_isa_ok": True,
+        "cpp_cache_precompile_headers": False,
+        "size_asserts": False,
+    }
     one_dnn = one_dnn_pass()
     return options if one_dnn is None else options | {"post_grad_custom_post_pass": one_dnn}

@@ -27,7 +27,6 @@ from .recipe import Point, Recipe
 Stopped = Literal["solved", "hopeless", "budget"]
 #: ``report(step, total_steps, validation_accuracy)``, called after each evaluation.
 Progress = Callable[[int, int, float], None]
-_EVALUATION_BATCH = 128
 _LOWEST_LR = 1e-6
 
 
@@ -301,12 +300,15 @@ def autocast(device: torch.device, recipe: Recipe) -> contextlib.AbstractContext
 
 @torch.no_grad()
 def evaluate(model: nn.Module, batch: tuple[Tensor, Tensor], recipe: Recipe, parts: int = 1) -> Accuracies:
-    """The three accuracies of arg-max predictions; the model is left in the mode it was in."""
+    """The three accuracies of arg-max predictions; the model is left in the mode it was in.
+
+    In batches of the training's size, for which there is memory.
+    """
     inputs, targets = batch
     was_training = model.training
     model.eval()
     with autocast(inputs.device, recipe):
-        rows_at_a_time = max(1, _EVALUATION_BATCH // parts)
-        predictions = torch.cat([model(rows).argmax(dim=-1) for rows in torch.split(inputs, rows_at_a_time)])
+        size = math.ceil(recipe.batch_size / parts)
+        predictions = torch.cat([model(rows).argmax(dim=-1) for rows in torch.split(inputs, size)])
     model.train(was_training)
     return accuracies(predictions.cpu().numpy(), targets.cpu().numpy())

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pytest_mad.training import compiled, one_dnn
 
@@ -64,6 +65,22 @@ def test_compiled_code_calls_it_for_every_product_of_matrices(tmp_path, monkeypa
         assert one.stride() == other.stride()
     assert sorted(asked)[: len(factors)] == [(False, True)] * len(factors)
     assert len(asked) == 2 * len(factors)
+
+
+def test_a_factor_of_several_products_is_copied_once():
+    """As where two projections of one input are trained."""
+    import torch._inductor.inductor_prims  # as the compiler does
+
+    def gradients(x, one, other):
+        return one.t() @ x, other.t() @ x
+
+    factors = numbers(6, 4), numbers(6, 5), numbers(6, 5)
+    graph = make_fx(gradients, tracing_mode="fake")(*factors)
+    one_dnn.one_dnn_pass()(graph.graph)
+    assert sum("stride_order" in str(node.target) for node in graph.graph.nodes) == 1
+    graph.recompile()
+    for found, expected in zip(graph(*factors), gradients(*factors), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_elsewhere_there_is_no_pass(monkeypatch):

@@ -246,6 +246,19 @@ def test_scores_are_those_of_the_returned_model():
     assert trial.validation != trial.test
 
 
+@pytest.mark.parametrize(("parts", "largest"), [(1, 16), (3, 6)])
+def test_what_can_be_trained_can_be_evaluated(parts, largest):
+    """No batch is larger than in training, which may just fit in memory."""
+    sizes = []
+    model = Tiny()
+    model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    setting = make_setting(batch_size=16)
+    batch = to_device(load_data(setting, 0).test, CPU)
+    evaluate(model, batch, setting.recipe, parts)
+    assert max(sizes) == largest
+    assert sum(sizes) == len(batch[0])
+
+
 @pytest.mark.parametrize("mode", [True, False])
 def test_evaluate_switches_dropout_off_and_leaves_the_mode_as_it_was(mode):
     """No gradients either."""
