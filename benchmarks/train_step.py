@@ -3,22 +3,20 @@
     python -m benchmarks.train_step [--arch NAME,...] [--size smoke|ci|paper] [--setting ID] [--pairs 15]
 
 One thread of a CPU; data, batches and width are those of a setting of the preset, in-context recall's baseline unless
-another is named. Each side has a
-process of its own, since some of what we set holds for a whole process; both begin with the same weights and take turns
-of up to ten steps. Where our loop compiles the model, a whole trial is compared: the steps before that, compiling, and
-the steps behind it.
+another is named. Each side has a process of its own, since some of what we set holds for a whole process; both begin
+with the same weights and take turns of up to ten steps. Where our loop compiles the model, a whole trial is compared:
+the steps before that, compiling with an empty cache, and the steps behind it.
 
 Prints a table, the ratio being the median over pairs with its 95 % interval, and writes
-``benchmarks/results/train_step-SIZE.json``, where architectures that were not chosen keep their rows. Ends with an
-error where a limit is missed: at smoke sizes a median of 1 with an interval below 1.05, at the others a median of 0.75
-for the transformer.
+``benchmarks/results/train_step-SIZE.json``, where architectures and settings that were not chosen keep their rows. Ends
+with an error where a limit is missed: at smoke sizes a median of 1 with an interval below 1.05, at the others a median
+of 0.75 for the transformer.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import os
 import sys
@@ -53,7 +51,7 @@ from pytest_mad.training.trial import (
 )
 
 from .plugin_tax import median_interval
-from .record import RESULTS, save
+from .record import update
 from .scoreboard import ARCHITECTURES
 
 CPU = torch.device("cpu")
@@ -78,14 +76,13 @@ def main() -> None:
     print(
         f"{'architecture':22}{'plain ms':>10}{'ours ms':>10}{'compiling s':>13}{'ratio':>8}  95 % interval", flush=True
     )
-    rows = {}
+    rows = []
     for name in (arguments.arch or default).split(","):
-        rows[name] = measure(name, size, arguments.setting, pairs)
-        print_row(name, rows[name])
-    path = RESULTS / f"train_step-{size}.json"
-    known = json.loads(path.read_text(encoding="utf-8"))["architectures"] if path.exists() else {}
-    save(f"train_step-{size}", threads=1, architectures=known | rows)
-    missed = [name for name, row in rows.items() if not meets_limit(name, size, row)]
+        rows.append(measure(name, size, arguments.setting, pairs))
+        print_row(rows[-1])
+    found = {f"{row['architecture']} {row['setting']}": row for row in rows}
+    update(f"train_step-{size}", **found)
+    missed = [name for name, row in found.items() if not meets_limit(size, row)]
     if missed:
         sys.exit(f"above the limit: {', '.join(missed)}")
 
@@ -110,7 +107,9 @@ def measure(name: str, size: str, setting_id: str, pairs: int) -> dict[str, Any]
     trials = [(ready.before + ready.compiling + a * left) / (b * total) for a, b in zip(own, other, strict=True)]
     ratio, low, high = median_interval(trials)
     return {
+        "architecture": name,
         "setting": setting.id,
+        "threads": 1,
         "pairs": pairs,
         "steps_in_turn": count,
         "steps_of_a_trial": total,
@@ -159,9 +158,9 @@ def serve(connection: Connection, side: Side, name: str, size: str, setting_id: 
 
 @contextlib.contextmanager
 def nothing_compiled() -> Iterator[None]:
-    """An empty cache for the compiler, its precompiled headers too: all is compiled here and now."""
+    """An empty cache for the compiler: all is compiled here and now."""
     with tempfile.TemporaryDirectory() as empty:
-        tempfile.tempdir = os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty
         yield
 
 
@@ -241,16 +240,16 @@ def slices(train: tuple[Tensor, Tensor], size: int) -> Iterator[tuple[Tensor, Te
         yield from zip(*(torch.split(part, size) for part in train), strict=True)
 
 
-def meets_limit(name: str, size: str, row: dict[str, Any]) -> bool:
+def meets_limit(size: str, row: dict[str, Any]) -> bool:
     if size == "smoke":
         return bool(row["ratio"] <= 1.0 and row["interval"][1] < 1.05)
-    return bool(name != "transformer" or row["ratio"] <= 0.75)
+    return bool(row["architecture"] != "transformer" or row["ratio"] <= 0.75)
 
 
-def print_row(name: str, row: dict[str, Any]) -> None:
+def print_row(row: dict[str, Any]) -> None:
     low, high = row["interval"]
     times = f"{row['plain_ms']:10.1f}{row['ours_ms']:10.1f}{row['compiling_s']:13.1f}"
-    print(f"{name:22}{times}{row['ratio']:8.3f}  {low:.3f} to {high:.3f}", flush=True)
+    print(f"{row['architecture']:22}{times}{row['ratio']:8.3f}  {low:.3f} to {high:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from .vmap import EngineError, compare, loss_alone, refuse
 WORTH_COMPILING = 1.5e13
 #: What compiling a small model costs, counted in the same way: about 15 seconds.
 _COST = 6e11
-#: A model of more operations, such as one that loops over its tokens in Python, compiles for many minutes: 0.05 to 0.1
+#: A model of more operations, such as one that loops over its tokens in Python, compiles for many minutes: up to 0.1
 #: seconds each. Of the reference architectures RWKV-7 has the most: 900.
 MOST_OPERATIONS = 2_000
 
@@ -152,14 +152,16 @@ class Later:
 
 
 def _options() -> dict[str, Any]:
-    """Inductor's: no pool of processes beside the workers that there are already, and products by oneDNN.
+    """Inductor's, as far as this torch has them: no pool of processes beside our workers, and products by oneDNN.
 
     A graph is one program with all its loops, where each loop would be compiled by itself: up to half the time less.
     What the processor can do is known without compiling and loading a program for each of its instruction sets; a
-    compiler that is older than the processor is refused like one that fails. Headers take six seconds to precompile,
-    and save one per setting: few settings of a run are compiled. Checks of shapes, which were traced with the model,
-    would be a tenth of what there is to compile.
+    compiler that is older than the processor is refused like one that fails. To precompile headers takes six seconds,
+    and saves one where a setting is compiled, which few are. Checks that tensors have the shapes and strides that were
+    traced take a tenth of the time; what they would find makes another loss or other gradients on the first batch.
     """
+    from torch._inductor import list_options
+
     options: dict[str, Any] = {
         "compile_threads": 1,
         "cpp_wrapper": True,
@@ -167,5 +169,6 @@ def _options() -> dict[str, Any]:
         "cpp_cache_precompile_headers": False,
         "size_asserts": False,
     }
-    one_dnn = one_dnn_pass()
-    return options if one_dnn is None else options | {"post_grad_custom_post_pass": one_dnn}
+    if one_dnn := one_dnn_pass():
+        options["post_grad_custom_post_pass"] = one_dnn
+    return {name: value for name, value in options.items() if name in list_options()}

@@ -27,6 +27,7 @@ from .recipe import Point, Recipe
 Stopped = Literal["solved", "hopeless", "budget"]
 #: ``report(step, total_steps, validation_accuracy)``, called after each evaluation.
 Progress = Callable[[int, int, float], None]
+_FEWEST_ROWS = 32
 _LOWEST_LR = 1e-6
 
 
@@ -302,13 +303,13 @@ def autocast(device: torch.device, recipe: Recipe) -> contextlib.AbstractContext
 def evaluate(model: nn.Module, batch: tuple[Tensor, Tensor], recipe: Recipe, parts: int = 1) -> Accuracies:
     """The three accuracies of arg-max predictions; the model is left in the mode it was in.
 
-    In batches of the training's size, for which there is memory.
+    In batches of the training's size, which stay in a CPU's cache as they do there; of a few rows they would be slow.
     """
     inputs, targets = batch
     was_training = model.training
     model.eval()
     with autocast(inputs.device, recipe):
-        size = math.ceil(recipe.batch_size / parts)
+        size = math.ceil(max(recipe.batch_size, _FEWEST_ROWS) / parts)
         predictions = torch.cat([model(rows).argmax(dim=-1) for rows in torch.split(inputs, size)])
     model.train(was_training)
     return accuracies(predictions.cpu().numpy(), targets.cpu().numpy())

@@ -109,6 +109,12 @@ def test_only_long_sweeps_are_compiled_and_a_sound_model_does_not_wait_for_it(pr
         assert {compiled_from(count, setting, point) for point in setting.recipe.points[1:]} == {later}
 
 
+def test_options_that_this_torch_does_not_have_are_left_out(monkeypatch):
+    """torch would refuse all of them."""
+    monkeypatch.setattr("torch._inductor.list_options", lambda: ["cpp_wrapper"])
+    assert module._options() == {"cpp_wrapper": True}
+
+
 def test_without_a_compiler_nothing_is_compiled(monkeypatch):
     setting = settings("paper")["in-context-recall[baseline]"]
     monkeypatch.setattr(module, "has_compiler", lambda: False)
