@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_mad.files import read_json, write_json
-from pytest_mad.report.json_file import environment
+from pytest_mad.common.files import read_json, write_json
+from pytest_mad.results.result_file import environment
 
 RESULTS = Path(__file__).with_name("results")
 

@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_mad.contracts.base import ContractError, NotApplicableError, Subject, register_contract
+    from pytest_mad.presets.reading import Setting, settings
+    from pytest_mad.results.result import Result
+
     from .api import SuiteScore, evaluate, evaluate_suite
-    from .contracts.base import ContractError, NotApplicableError, Subject, register_contract
-    from .grid import Setting, settings
     from .layers import build_layer, layer_names, register_layer
-    from .result import Result
     from .tasks import Batch, Players, Task, TaskParams, register_task, task_names
 
 __version__ = "0.1.0"
@@ -23,8 +24,8 @@ _HOMES = {
     "ContractError": "contracts.base",
     "NotApplicableError": "contracts.base",
     "Players": "tasks",
-    "Result": "result",
-    "Setting": "grid",
+    "Result": "results.result",
+    "Setting": "presets.setting",
     "SuiteScore": "api",
     "Task": "tasks",
     "TaskParams": "tasks",
@@ -36,7 +37,7 @@ _HOMES = {
     "register_contract": "contracts.base",
     "register_layer": "layers",
     "register_task": "tasks",
-    "settings": "grid",
+    "settings": "presets.reading",
     "task_names": "tasks",
 }
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .architecture import from_factory
-from .executors.inline import RunOptions, run_and_judge, run_setting
-from .grid import Setting, as_published, select, settings
-from .report.json_file import scores
-from .result import Result
-from .store import open_store
+from pytest_mad.architectures.targets import from_factory
+from pytest_mad.evaluation.setting import RunOptions, run_and_judge, run_setting
+from pytest_mad.presets.reading import Setting, as_published, select, settings
+from pytest_mad.results.result import Result
+from pytest_mad.results.result_file import scores
+from pytest_mad.store.folder import open_store
 
 
 class StoreWarning(UserWarning):

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from . import options
-from .files import FileError
-from .report.compare import compare
-from .report.compare_table import lines
-from .report.reading import read_results
+from pytest_mad.common.files import FileError
+from pytest_mad.report.comparison import lines
+from pytest_mad.results.compare import compare
+from pytest_mad.results.reading import read_results
+
+from .suite import options
 
 
 def print_comparison(config: pytest.Config) -> int:

@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from . import options
-from .closing import check_report_paths, close, report_paths
+from pytest_mad.common.files import FileError
+from pytest_mad.report.comparison import printable
+from pytest_mad.report.github import error_commands
+from pytest_mad.report.table import Line, tables
+from pytest_mad.results.gaps import gaps
+from pytest_mad.results.merge import Merged, merge
+from pytest_mad.results.reading import read_results
+from pytest_mad.suite.outputs import check_report_paths, close, report_paths
+
 from .comparing import refuse_others, terminal_writer
-from .files import FileError
-from .report.compare_table import printable
-from .report.github import error_commands
-from .report.merge import Merged, merge
-from .report.partial import gaps
-from .report.reading import read_results
-from .report.table import Line, tables
+from .suite import options
 
 
 def print_merged(config: pytest.Config) -> int:

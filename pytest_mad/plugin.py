@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import options
-from .fixtures import mad_model, mad_result, mad_setting
-from .session import SESSION, Session
+from pytest_mad.suite.fixtures import mad_model, mad_result, mad_setting
+from pytest_mad.suite.session import SESSION, Session
+
+from .suite import options
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,7 +44,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         return print_merged(config)
     if not config.getoption("mad_list"):
         return None
-    from .listing import print_settings
+    from pytest_mad.suite.commands import print_settings
 
     return print_settings(config)
 
@@ -67,7 +68,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "mad_setting" in metafunc.fixturenames:
-        from .fixtures import parametrize
+        from pytest_mad.suite.fixtures import parametrize
 
         parametrize(metafunc)
 
@@ -106,7 +107,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     # xdist asks before pytest_configure, so there is no session yet.
     if not options.is_active(config) or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    from .sharding import auto_workers
+    from pytest_mad.suite.xdist import auto_workers
 
     return auto_workers(config)
 

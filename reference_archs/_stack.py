@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from pytest_mad.backbones import AutoEncoder, LanguageModel
+from pytest_mad.architectures.backbones import AutoEncoder, LanguageModel
 from pytest_mad.layers import build_layer
 
 

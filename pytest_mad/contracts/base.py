@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pytest_mad.errors import first_line, is_out_of_memory
-from pytest_mad.seeds import generator
+from pytest_mad.common.errors import first_line, is_out_of_memory
+from pytest_mad.common.seeds import generator
 
 #: How far logits may move, relative to their size, before they count as different: well above the rounding of float32.
 TOLERANCE = 1e-4
@@ -37,7 +37,7 @@ OWN = (
 )
 _MODULES = (
     "output",
-    "learning",
+    "gradients",
     "repeatability",
     "batch_independence",
     "causal",

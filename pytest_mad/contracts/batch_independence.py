@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pytest_mad.determinism import seeded
+from pytest_mad.common.determinism import seeded
 
 from .base import TOLERANCE, ContractError, Subject, falsify, logits_of, moved, register_contract
 from .causality import jittered

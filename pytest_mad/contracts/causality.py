@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pytest_mad.seeds import derive_seed, generator
+from pytest_mad.common.seeds import derive_seed, generator
 from pytest_mad.tasks.base import IntArray
 
 #: How far logits may move, relative to their size, before we call it a leak: well above the rounding of float32

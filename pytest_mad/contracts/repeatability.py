@@ -6,7 +6,7 @@ import math
 
 from hypothesis import strategies as st
 
-from pytest_mad.determinism import seeded
+from pytest_mad.common.determinism import seeded
 
 from .base import ContractError, NotApplicableError, Subject, falsify, logits_of, many, moved, register_contract
 

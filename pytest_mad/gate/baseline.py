@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pytest_mad.errors import check_keys, require, suggestion
-from pytest_mad.files import FileError, is_there, read_json, write_text
+from pytest_mad.common.errors import check_keys, require, suggestion
+from pytest_mad.common.files import FileError, is_there, read_json, write_text
+from pytest_mad.common.packages import HERE
 
 SCHEMA = 1
 #: A score far below the trivial level is odd, one beyond this is no score.
 _LARGEST_SCORE = 1000
-_SHIPPED = Path(__file__).parent.parent / "baselines"
+_SHIPPED = HERE / "baselines"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _SETTING = re.compile(r"[^\[\]]+\[[^\[\]]+\]")
 

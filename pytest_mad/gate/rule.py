@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pytest_mad.errors import check_keys, require
+from pytest_mad.common.errors import check_keys, require
 
 #: What a whole preset may flag of unchanged architectures.
 FALSE_ALARMS = 0.01

@@ -5,6 +5,6 @@ Every layer is built as ``Layer(dim, max_length, **config)`` and maps ``(B, T, d
 joins through the entry-point group ``pytest_mad.layers``.
 """
 
-from pytest_mad.layers.registry import UnknownLayerError, build_layer, layer_names, register_layer
+from .registry import UnknownLayerError, build_layer, layer_names, register_layer
 
 __all__ = ["UnknownLayerError", "build_layer", "layer_names", "register_layer"]

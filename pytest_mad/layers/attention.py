@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.checks import check_counts, check_length
-from pytest_mad.layers.mixer import Mixer, State
+from pytest_mad.layers.modules.checks import check_counts, check_length
+from pytest_mad.layers.modules.projection import count_heads, projection
+from pytest_mad.layers.modules.rotary import Rotary
 from pytest_mad.layers.ops.attention import attention
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, projection
-from pytest_mad.layers.registry import register_layer
-from pytest_mad.layers.rotary import Rotary
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 
 @register_layer("attention", num_heads=1)

@@ -6,14 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_mad.layers.mixer import Mixer, State
-from pytest_mad.layers.norms import RMSNorm
+from pytest_mad.layers.modules.norms import RMSNorm
+from pytest_mad.layers.modules.projection import count_heads, expanded, projection, split_heads
+from pytest_mad.layers.modules.short_convolution import ShortConvolution
+from pytest_mad.layers.modules.step_size import draw_dt_bias
 from pytest_mad.layers.ops.delta import delta_rule
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, expanded, projection, split_heads
-from pytest_mad.layers.registry import register_layer
-from pytest_mad.layers.short_convolution import ShortConvolution
-from pytest_mad.layers.step_size import draw_dt_bias
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 NORM_EPS = 1e-6
 

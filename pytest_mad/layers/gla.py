@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_mad.layers.checks import check_counts, check_positive
-from pytest_mad.layers.mixer import Mixer, State
-from pytest_mad.layers.norms import RMSNorm
+from pytest_mad.layers.modules.checks import check_counts, check_positive
+from pytest_mad.layers.modules.norms import RMSNorm
+from pytest_mad.layers.modules.projection import count_heads, expanded, projection, split_heads
 from pytest_mad.layers.ops.gla import gla
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, expanded, projection, split_heads
-from pytest_mad.layers.registry import register_layer
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 GAIN = 2**-2.5
 

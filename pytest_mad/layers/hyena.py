@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pytest_mad.layers.checks import check_counts, check_length
-from pytest_mad.layers.implicit_filter import ImplicitFilter
-from pytest_mad.layers.mixer import Mixer, State
+from pytest_mad.layers.modules.checks import check_counts, check_length
+from pytest_mad.layers.modules.implicit_filter import ImplicitFilter
+from pytest_mad.layers.modules.projection import count_heads, projection, split_heads
+from pytest_mad.layers.modules.router import Router
+from pytest_mad.layers.modules.short_convolution import ShortConvolution
 from pytest_mad.layers.ops.long_convolution import long_convolution, long_convolution_of_pairs
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, projection, split_heads
-from pytest_mad.layers.registry import register_layer
-from pytest_mad.layers.router import Router
-from pytest_mad.layers.short_convolution import ShortConvolution
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 
 class _Hyena(Mixer):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.feature_maps import FeatureMap, build_feature_map
-from pytest_mad.layers.mixer import Mixer, State
+from pytest_mad.layers.modules.feature_maps import FeatureMap, build_feature_map
+from pytest_mad.layers.modules.projection import count_heads, expanded, projection, split_heads
 from pytest_mad.layers.ops.gla import gla
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, expanded, projection, split_heads
-from pytest_mad.layers.registry import register_layer
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 SUM_EPS = 1e-4
 

@@ -8,14 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_mad.layers.checks import check_counts
-from pytest_mad.layers.mixer import Mixer, State
+from pytest_mad.layers.modules.checks import check_counts
+from pytest_mad.layers.modules.projection import projection
+from pytest_mad.layers.modules.short_convolution import ShortConvolution
+from pytest_mad.layers.modules.step_size import draw_dt_bias
 from pytest_mad.layers.ops.operator import Backend, check_backend
 from pytest_mad.layers.ops.selective_scan import selective_scan
-from pytest_mad.layers.projection import projection
-from pytest_mad.layers.registry import register_layer
-from pytest_mad.layers.short_convolution import ShortConvolution
-from pytest_mad.layers.step_size import draw_dt_bias
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 
 @register_layer("mamba", state_dim=4)

@@ -6,15 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_mad.layers.checks import check_counts
-from pytest_mad.layers.mixer import Mixer, State
-from pytest_mad.layers.norms import GroupedRMSNorm
+from pytest_mad.layers.modules.checks import check_counts
+from pytest_mad.layers.modules.norms import GroupedRMSNorm
+from pytest_mad.layers.modules.projection import count_heads, projection, split_heads
+from pytest_mad.layers.modules.short_convolution import ShortConvolution
+from pytest_mad.layers.modules.step_size import draw_dt_bias
 from pytest_mad.layers.ops.operator import Backend, check_backend
 from pytest_mad.layers.ops.ssd import ssd
-from pytest_mad.layers.projection import count_heads, projection, split_heads
-from pytest_mad.layers.registry import register_layer
-from pytest_mad.layers.short_convolution import ShortConvolution
-from pytest_mad.layers.step_size import draw_dt_bias
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 
 @register_layer("mamba2", head_dim=16, state_dim=8)

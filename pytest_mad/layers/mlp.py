@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_mad.layers.checks import check_counts
-from pytest_mad.layers.mixer import Mixer, State
+from pytest_mad.layers.modules.checks import check_counts
+from pytest_mad.layers.modules.projection import projection
 from pytest_mad.layers.ops.operator import Backend
-from pytest_mad.layers.projection import projection
-from pytest_mad.layers.registry import register_layer
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 
 @register_layer("mlp")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_mad.layers.checks import check_counts
-from pytest_mad.layers.mixer import Mixer, State
+from pytest_mad.layers.modules.checks import check_counts
+from pytest_mad.layers.modules.projection import projection
+from pytest_mad.layers.modules.router import Router
 from pytest_mad.layers.ops.operator import Backend
-from pytest_mad.layers.projection import projection
-from pytest_mad.layers.registry import register_layer
-from pytest_mad.layers.router import Router
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 
 @register_layer("moe-mlp", dim_inner=16, num_experts=8, active_experts=2)

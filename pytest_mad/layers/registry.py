@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from pytest_mad.layers.checks import check_counts
+from pytest_mad.layers.modules.checks import check_counts
 
 LayerT = TypeVar("LayerT", bound=type[nn.Module])
 

@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pytest_mad.layers.mixer import Mixer, State
-from pytest_mad.layers.norms import RMSNorm
+from pytest_mad.layers.modules.norms import RMSNorm
+from pytest_mad.layers.modules.projection import count_heads, expanded, projection, split_heads
+from pytest_mad.layers.modules.rotary import angle_tables, rotate
 from pytest_mad.layers.ops.gla import gla
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, expanded, projection, split_heads
-from pytest_mad.layers.registry import register_layer
-from pytest_mad.layers.rotary import angle_tables, rotate
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 
 @register_layer("retnet", head_dim=16)

@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_mad.layers.checks import check_counts
-from pytest_mad.layers.mixer import Mixer, State
+from pytest_mad.layers.modules.checks import check_counts
+from pytest_mad.layers.modules.projection import count_heads, projection
+from pytest_mad.layers.modules.rwkv_parts import HeadNorm, blend, present_shares, previous_tokens
 from pytest_mad.layers.ops.gla import gla
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, projection
-from pytest_mad.layers.registry import register_layer
-from pytest_mad.layers.rwkv_parts import HeadNorm, blend, present_shares, previous_tokens
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 
 @register_layer("rwkv5-time-mixer", head_dim=16)

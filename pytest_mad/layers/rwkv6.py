@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pytest_mad.layers.checks import check_counts
+from pytest_mad.layers.modules.checks import check_counts
+from pytest_mad.layers.modules.rwkv_parts import LowRank, blend, near_zero, present_shares
 from pytest_mad.layers.ops.operator import Backend
-from pytest_mad.layers.registry import register_layer
-from pytest_mad.layers.rwkv5 import RWKV5ChannelMixer, RWKV5TimeMixer
-from pytest_mad.layers.rwkv_parts import LowRank, blend, near_zero, present_shares
+
+from .registry import register_layer
+from .rwkv5 import RWKV5ChannelMixer, RWKV5TimeMixer
 
 
 @register_layer("rwkv6-time-mixer", head_dim=16)

@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_mad.layers.checks import check_counts
-from pytest_mad.layers.mixer import Mixer, State
+from pytest_mad.layers.modules.checks import check_counts
+from pytest_mad.layers.modules.projection import count_heads, projection
+from pytest_mad.layers.modules.rwkv_parts import HeadNorm, LowRank, blend, present_shares, previous_tokens
 from pytest_mad.layers.ops.delta import dplr
 from pytest_mad.layers.ops.operator import Backend, check_backend
-from pytest_mad.layers.projection import count_heads, projection
-from pytest_mad.layers.registry import register_layer
-from pytest_mad.layers.rwkv_parts import HeadNorm, LowRank, blend, present_shares, previous_tokens
+
+from .mixer import Mixer, State
+from .registry import register_layer
 
 FASTEST = -math.exp(-0.5)  # the lowest log decay: no channel keeps less than 54% of itself from token to token
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_mad.result import round_down
+from pytest_mad.results.result import round_down
 
 #: What stands where there is no number.
 NOTHING = "–"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from pytest_mad.files import json_text
+from pytest_mad.common.files import json_text
 
 #: Packages that a report needs beyond the core.
 _NEEDS = {"mad_html": "jinja2"}
@@ -25,7 +25,7 @@ def check_packages(option: str) -> None:
 def rendered(option: str, content: dict[str, Any]) -> str:
     """The text of the report that an option asks for."""
     if option == "mad_html":
-        from .html import html_report
+        from pytest_mad.report.html.render import html_report
 
         return html_report(content)
     if option == "mad_benchmark_json":

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from pytest_mad.errors import require
+from pytest_mad.common.errors import require
 
 from .base import IGNORE, Batch, IntArray, Players, Split, Task, TaskParams
 from .levels import measured_level

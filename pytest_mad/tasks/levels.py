@@ -1,7 +1,7 @@
 """Oracle and trivial levels that have no closed form: what the scripted player reaches on 2,000 sequences.
 
-The levels of the shipped presets are committed in ``levels.json`` (``benchmarks/levels.py`` writes it); any other
-setting's level is computed when it is asked for. Both come from the same fixed seed.
+The levels of the shipped presets are committed in ``levels.json`` (``benchmarks/calibration/levels.py`` writes it); any
+other setting's level is computed when it is asked for. Both come from the same fixed seed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_mad.seeds import generator
+from pytest_mad.common.seeds import generator
 
 from .base import Task, TaskParams, accuracy
 

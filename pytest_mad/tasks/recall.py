@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from pytest_mad.errors import require
+from pytest_mad.common.errors import require
 
 from .base import IGNORE, Batch, BoolArray, IntArray, Players, Split, Task, TaskParams
 from .levels import measured_level

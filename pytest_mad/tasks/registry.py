@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from pytest_mad.errors import first_line, suggestion
+from pytest_mad.common.errors import first_line, suggestion
 
 from .base import Task
 

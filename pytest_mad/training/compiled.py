@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pytest_mad.determinism import one_thread
-from pytest_mad.grid import Setting
+from pytest_mad.common.determinism import one_thread
+from pytest_mad.presets.reading import Setting
+from pytest_mad.presets.recipe import Point, Recipe
 from pytest_mad.tasks import Batch
 
 from .one_dnn import one_dnn_pass
-from .recipe import Point, Recipe
 from .trial import Loss, as_it_is, initial_model, loss_of, to_device
 from .vmap import EngineError, compare, loss_alone, refuse
 

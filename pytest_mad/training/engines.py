@@ -13,13 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from pytest_mad.errors import is_out_of_memory
-from pytest_mad.grid import Setting
+from pytest_mad.common.errors import is_out_of_memory
+from pytest_mad.presets.reading import Setting
+from pytest_mad.presets.recipe import Point
+from pytest_mad.store.trials import StoredTrial
 
 from .compiled import Later
 from .data import TaskData
-from .recipe import Point
-from .stored import StoredTrial
 from .trial import Loss, OutOfTimeError, Progress, TrialError, as_it_is, train_trial
 from .vmap import Member, Outcome, train_members
 

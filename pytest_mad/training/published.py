@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_mad.errors import first_line
+from pytest_mad.common.errors import first_line
 from pytest_mad.tasks import IGNORE, Batch, Task, TaskParams
 from pytest_mad.tasks.base import IntArray
 

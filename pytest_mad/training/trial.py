@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pytest_mad.determinism import one_thread, seeded
-from pytest_mad.grid import Setting
-from pytest_mad.seeds import derive_seed
+from pytest_mad.common.determinism import one_thread, seeded
+from pytest_mad.common.seeds import derive_seed
+from pytest_mad.presets.reading import Setting
+from pytest_mad.presets.recipe import Point, Recipe
 from pytest_mad.tasks import IGNORE, Batch
 
 from .data import TaskData
 from .metrics import Accuracies, accuracies
-from .recipe import Point, Recipe
 
 Stopped = Literal["solved", "hopeless", "budget"]
 #: ``report(step, total_steps, validation_accuracy)``, called after each evaluation.

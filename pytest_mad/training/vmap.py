@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pytest_mad.determinism import one_thread, seeded
-from pytest_mad.errors import first_line, is_out_of_memory
-from pytest_mad.grid import Setting
+from pytest_mad.common.determinism import one_thread, seeded
+from pytest_mad.common.errors import first_line, is_out_of_memory
+from pytest_mad.presets.reading import Setting
+from pytest_mad.presets.recipe import Point, Recipe
 
 from .data import TaskData
-from .recipe import Point, Recipe
 from .trial import (
     OutOfTimeError,
     Progress,

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from pytest_mad.report.html import html_report
+from pytest_mad.report.html.render import html_report
 from tests.unit.html_samples import CONTRACTS, MISSING, SAMPLES, architecture, content, grid
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

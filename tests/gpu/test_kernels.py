@@ -7,8 +7,8 @@ import functools
 import pytest
 import torch
 
-from benchmarks.gpu import errors
-from benchmarks.operators import Case, Shape, Source, pairs
+from benchmarks.gpu.__main__ import errors
+from benchmarks.speed.operators import Case, Shape, Source, pairs
 from pytest_mad.layers.ops.agreement import OF_GRADIENTS, TOLERANCE
 from pytest_mad.layers.ops.kernel import Kernel
 from pytest_mad.layers.ops.operator import Operator

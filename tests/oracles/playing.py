@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pytest_mad.tasks import IGNORE, Batch, get_task
-
-from .reading import fuzzy_answers, fuzzy_pairs
-from .slow_instances import Ints
+from tests.oracles.reading import fuzzy_answers, fuzzy_pairs
+from tests.oracles.slow_instances import Ints
 
 
 class Played(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from .slow_instances import IGNORE
+from tests.oracles.slow_instances import IGNORE
 
 Motif = tuple[int, ...]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pytest_mad.executors.contracts import ContractResult
+from pytest_mad.evaluation.contract import ContractResult
 from pytest_mad.gate import draw_line
-from pytest_mad.report.json_file import result_file
-from pytest_mad.result import Result
+from pytest_mad.results.result import Result
+from pytest_mad.results.result_file import result_file
 
 LEVELS = {"oracle": 1.0, "trivial": 0.5}
 TASKS = ("memorization", "compression", "in-context-recall")

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_mad.tasks import IGNORE, Batch
-
-from .reading import fuzzy_pairs, fuzzy_runs, slots, whole_rows
+from tests.oracles.reading import fuzzy_pairs, fuzzy_runs, slots, whole_rows
 
 Ints = npt.NDArray[np.int64]
 Features = dict[str, Ints]

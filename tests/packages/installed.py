@@ -8,7 +8,7 @@ import warnings
 from types import ModuleType
 from typing import Any
 
-from tests.packages import interpreter
+from . import interpreter
 
 # Extension modules that need a CUDA compiler. Their packages import them first thing, though not all functions use them
 EXTENSIONS = ("causal_conv1d_cuda", "flash_attn_2_cuda", "selective_scan_cuda")

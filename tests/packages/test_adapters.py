@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 import torch
 
-from benchmarks.operators import CASES, Case, Shape, Source
+from benchmarks.speed.operators import CASES, Case, Shape, Source
 from pytest_mad.layers import build_layer
 from pytest_mad.layers.ops import conv_kernels, fla_kernels, flash_kernels, kernel, mamba_kernels, operator
 from pytest_mad.layers.ops.kernel import Kernel

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mad.layers import build_layer
-from tests.packages import fla_names
 from tests.packages.comparing import TOLERANCE
 from tests.packages.drawing import Draw, draws, few_examples
 from tests.packages.installed import load
 from tests.packages.twins import Names, assert_twins
+
+from . import fla_names
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 
-from pytest_mad.layers.feature_maps import build_feature_map
+from pytest_mad.layers.modules.feature_maps import build_feature_map
 from pytest_mad.layers.ops.delta import delta_rule, dplr
 from pytest_mad.layers.ops.gla import gla
 from pytest_mad.layers.ops.gsa import gsa

@@ -10,10 +10,10 @@ import signal
 
 import pytest
 
-from pytest_mad.files import FileError
+from pytest_mad.common.files import FileError
+from pytest_mad.evaluation import sweep
 from pytest_mad.gate import baseline as module
 from pytest_mad.gate.baseline import read_entries, write_entries
-from pytest_mad.training import sweep
 
 MEMORIZATION, LARGER, RECALL = "memorization[baseline]", "memorization[vocab_size=24]", "in-context-recall[baseline]"
 SETTINGS = [RECALL, MEMORIZATION, LARGER]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_mad.backbones import Decoder
+from pytest_mad.architectures.backbones import Decoder
 
 VOCABULARY, LENGTH = 8, 4
 TINY = VOCABULARY * 16 + 16 * VOCABULARY + VOCABULARY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_mad.sharding import cores
+from pytest_mad.suite.xdist import cores
 
 MEMORIZATION = "mad::models::memorization[baseline]"
 LARGER = "mad::models::memorization[vocab_size=24]"

@@ -95,7 +95,7 @@ def test_jinja2_is_imported_for_the_page_only(project):
         import sys
 
         def pytest_unconfigure(config):
-            print("templates are loaded:", "pytest_mad.report.html" in sys.modules)
+            print("templates are loaded:", "pytest_mad.report.html.render" in sys.modules)
         """
     )
     arguments = ("-m", "pytest", "--mad-preset=tiny.toml", "--mad-arch=models:make_model", "-k", "output")

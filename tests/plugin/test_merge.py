@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pytest_mad.report.json_file import environment
+from pytest_mad.results.result_file import environment
 from tests.oracles.result_files import content, contract, measured
 
 RECALL, NOISY = "in-context-recall[baseline]", "noisy-in-context-recall[baseline]"

@@ -26,7 +26,7 @@ ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 import pytest_mad  # noqa: E402
-from pytest_mad.executors import ray_connect  # noqa: E402
+from pytest_mad.executors.ray import cluster as ray_connect  # noqa: E402
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 

@@ -6,8 +6,8 @@ import contextlib
 
 import pytest
 
-from pytest_mad import remote
-from pytest_mad.executors.contracts import ContractResult
+from pytest_mad.evaluation.contract import ContractResult
+from pytest_mad.suite import ray as remote
 
 pytest.importorskip("ray")
 

@@ -14,10 +14,10 @@ from torch import nn
 
 import pytest_mad
 from pytest_mad import evaluate, evaluate_suite, settings
-from pytest_mad.adapters import ModelError, NoBottleneckError
-from pytest_mad.architecture import TargetError, from_factory
-from pytest_mad.executors.inline import ContractBrokenError, RunOptions, run_and_judge
-from pytest_mad.grid import PresetError
+from pytest_mad.architectures.build import ModelError, NoBottleneckError
+from pytest_mad.architectures.targets import TargetError, from_factory
+from pytest_mad.evaluation.setting import ContractBrokenError, RunOptions, run_and_judge
+from pytest_mad.presets.reading import PresetError
 from pytest_mad.tasks import registry
 from pytest_mad.training.trial import TrialError
 from tests.unit.tiny import Tiny, make_setting

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mad.architecture import (
+from pytest_mad.architectures.targets import (
     TargetError,
     check_name,
     check_unique,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_mad.backbones import INIT_STD, AutoEncoder, Decoder, LanguageModel, sincos_table
+from pytest_mad.architectures.backbones import INIT_STD, AutoEncoder, Decoder, LanguageModel, sincos_table
 from pytest_mad.layers import build_layer
 
 torch.set_num_threads(1)

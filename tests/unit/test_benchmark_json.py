@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mad.files import json_text
+from pytest_mad.common.files import json_text
 from pytest_mad.report.benchmark_json import benchmark_entries
-from pytest_mad.report.json_file import result_file
-from pytest_mad.result import Result
+from pytest_mad.results.result import Result
+from pytest_mad.results.result_file import result_file
 from tests.oracles.parameters import steady
 
 #: Its schema: keys and whether they must be there. It turns whatever it finds into these types, a null into the word or

@@ -1,4 +1,4 @@
-"""The presets smoke and ci are what their measurements say: ``python -m benchmarks.calibrate`` wrote them."""
+"""The presets smoke and ci are what their measurements say: ``python -m benchmarks.calibration.calibrate`` wrote them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.calibrate import first_point_only, identity
+from benchmarks.calibration.calibrate import first_point_only, identity
 from pytest_mad import settings
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mad.report.compare import compare, fails, passed
-from pytest_mad.report.compare_table import lines
+from pytest_mad.report.comparison import lines
+from pytest_mad.results.compare import compare, fails, passed
 from tests.oracles.parameters import steady
 from tests.oracles.result_files import content, contents, contract, measured
 

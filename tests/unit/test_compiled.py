@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pytest_mad.architecture import from_factory
-from pytest_mad.executors.inline import RunOptions, run_and_judge
-from pytest_mad.grid import settings
-from pytest_mad.store import Store
+from pytest_mad.architectures.targets import from_factory
+from pytest_mad.evaluation.setting import RunOptions, run_and_judge
+from pytest_mad.evaluation.sweep import run_sweep
+from pytest_mad.presets.reading import settings
+from pytest_mad.store.folder import Store
 from pytest_mad.training import compiled as module
 from pytest_mad.training.compiled import Later, compiled, compiled_from
 from pytest_mad.training.data import load_data
-from pytest_mad.training.sweep import run_sweep
 from pytest_mad.training.trial import (
     as_it_is,
     initial_model,

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from pytest_mad import options
-from pytest_mad.devices import chosen_devices, listed, use_first, visible_devices
+from pytest_mad.common.devices import chosen_devices, listed, use_first, visible_devices
+from pytest_mad.suite import options
 
 MIG = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pytest_mad.architecture import from_factory
-from pytest_mad.errors import is_out_of_memory
-from pytest_mad.store import Store
+from pytest_mad.architectures.targets import from_factory
+from pytest_mad.common.errors import is_out_of_memory
+from pytest_mad.evaluation.sweep import run_sweep
+from pytest_mad.presets.recipe import Point
+from pytest_mad.store.folder import Store
 from pytest_mad.training import compiled, vmap
 from pytest_mad.training.engines import ENGINES, choose_engine
-from pytest_mad.training.recipe import Point
-from pytest_mad.training.sweep import run_sweep
 from pytest_mad.training.trial import OutOfTimeError, TrialError
 from pytest_mad.training.vmap import EngineError
-
-from .tiny import CPU, Tiny, make_setting
+from tests.unit.tiny import CPU, Tiny, make_setting
 
 POINTS = (Point(lr=1e-4), Point(lr=0.01, weight_decay=0.1), Point(lr=0.003))
 

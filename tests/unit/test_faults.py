@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 import pytest_mad
-from pytest_mad.architecture import from_factory
-from pytest_mad.executors.contracts import ContractResult
-from pytest_mad.executors.inline import RunOptions
-from pytest_mad.faults import Crashes, ending, is_sticky, lost, place, user_stack
-from pytest_mad.grid import settings
-from pytest_mad.plan import Plan
-from pytest_mad.result import Result
-from pytest_mad.session import TRACE as TRACE_KEY
+from pytest_mad.architectures.targets import from_factory
+from pytest_mad.evaluation.contract import ContractResult
+from pytest_mad.evaluation.setting import RunOptions
+from pytest_mad.presets.reading import settings
+from pytest_mad.results.result import Result
+from pytest_mad.suite.crashes import Crashes, ending, is_sticky, lost, place, user_stack
+from pytest_mad.suite.plan import Plan
+from pytest_mad.suite.session import TRACE as TRACE_KEY
 
 OURS = Path(pytest_mad.__file__).parent
 TRACE = f"""\

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mad.report.figures import (
+from pytest_mad.report.html.figures import (
     CURVES,
     LETTER,
     LINE,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mad.files import LARGEST, FileError, json_text, read_json, refuse_unwritable, write_json, write_text
+from pytest_mad.common.files import LARGEST, FileError, json_text, read_json, refuse_unwritable, write_json, write_text
 from tests.oracles.parameters import steady
 
 

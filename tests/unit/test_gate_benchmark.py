@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import calibrate, gate_rates
-from benchmarks.defects import PLANTED
-from benchmarks.gate import lines_of_bases, next_piece
-from benchmarks.gate_pieces import (
+from benchmarks.calibration import calibrate
+from benchmarks.gate import rates as gate_rates
+from benchmarks.gate.__main__ import lines_of_bases, next_piece
+from benchmarks.gate.defects import PLANTED
+from benchmarks.gate.pieces import (
     Missing,
     Piece,
     against_baseline,
@@ -26,8 +27,8 @@ from benchmarks.gate_pieces import (
     recorded,
     truth,
 )
-from benchmarks.gate_rates import at_most, chance_of_a_split, clopper_pearson, groups, of_setting, rate
-from benchmarks.gate_report import report, status, totals
+from benchmarks.gate.rates import at_most, chance_of_a_split, clopper_pearson, groups, of_setting, rate
+from benchmarks.gate.report import report, status, totals
 from pytest_mad.gate import Gate, draw_line
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -119,7 +120,7 @@ def test_too_few_scores_cannot_be_split():
 
 
 def calibrated(folder, setting, scores):
-    """A file of recorded seeds as ``benchmarks.calibrate`` writes it; None is a trial that ended in an error."""
+    """A file of recorded seeds as ``benchmarks.calibration.calibrate`` writes it; None is a trial that ended in an error."""
     trials = {
         f"{setting.id} seed {seed}": {
             "identity": calibrate.identity(setting),

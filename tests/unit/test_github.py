@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pytest_mad.report import github
 from pytest_mad.report.github import Place, append_summary, error_commands, job_summary, place
-from pytest_mad.report.json_file import result_file
-from pytest_mad.result import Result
+from pytest_mad.results.result import Result
+from pytest_mad.results.result_file import result_file
 from tests.oracles.parameters import steady
 
 #: Whatever has a meaning in Markdown, HTML, GitHub's links or a workflow command; and any other text.

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pytest_mad.grid import PresetError, preset_names, select, settings, with_threshold
+from pytest_mad.presets.reading import PresetError, preset_names, select, settings, with_threshold
 from pytest_mad.tasks import UnknownTaskError, task_names
 
 # MAD's benchmark, from section 1.2 and the "baseline and changes" of each task in section 2 of the specification.

@@ -1,4 +1,4 @@
-"""The rules of ``python -m benchmarks.hopeless`` on curves made by hand, and the measurement that is kept."""
+"""The rules of ``python -m benchmarks.speed.hopeless`` on curves made by hand, and the measurement that is kept."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from benchmarks.hopeless import RULES, Course, Rule, course, judge, late_passes, recorded
 from benchmarks.record import RESULTS
+from benchmarks.speed.hopeless import RULES, Course, Rule, course, judge, late_passes, recorded
 from pytest_mad import settings
 
 RECALL = settings("smoke")["in-context-recall[baseline]"]

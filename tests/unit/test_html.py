@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mad.report.html import LARGEST_WITH_RESULTS, html_report
-from pytest_mad.report.page import SHOWN_AT_ONCE
+from pytest_mad.report.html.page import SHOWN_AT_ONCE
+from pytest_mad.report.html.render import LARGEST_WITH_RESULTS, html_report
 from tests.oracles.parameters import steady
 from tests.unit.html_samples import (
     CONTRACTS,

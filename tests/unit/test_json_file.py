@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mad.files import write_json
-from pytest_mad.report.json_file import result_file, scores
-from pytest_mad.result import Result
+from pytest_mad.common.files import write_json
+from pytest_mad.results.result import Result
+from pytest_mad.results.result_file import result_file, scores
 from tests.oracles.parameters import steady
 
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from pytest_mad.adapters import ModelError
-from pytest_mad.architecture import TargetError, from_layers, from_mixer
+from pytest_mad.architectures.build import ModelError
+from pytest_mad.architectures.targets import TargetError, from_layers, from_mixer
 from tests.unit.tiny import make_setting
 
 SETTING = make_setting()

@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from pytest_mad.grid import PresetError, settings
+from pytest_mad.presets.reading import PresetError, settings
 from pytest_mad.tasks import task_names
 from tests.oracles.parameters import steady
 

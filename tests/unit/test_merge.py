@@ -7,10 +7,10 @@ import copy
 import pytest
 from hypothesis import given
 
-from pytest_mad.files import FileError, parse_json
-from pytest_mad.report.merge import merge
-from pytest_mad.report.reading import read_results
+from pytest_mad.common.files import FileError, parse_json
 from pytest_mad.report.writing import rendered
+from pytest_mad.results.merge import merge
+from pytest_mad.results.reading import read_results
 from tests.oracles.parameters import steady
 from tests.oracles.result_files import content, contents, contract, measured
 

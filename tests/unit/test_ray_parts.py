@@ -10,20 +10,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_mad.architecture import from_factory
-from pytest_mad.executors import ray as executor_module
-from pytest_mad.executors import ray_connect
-from pytest_mad.executors.inline import RunOptions
-from pytest_mad.executors.ray import RayExecutor, joined
-from pytest_mad.executors.ray_connect import Client, ClusterError, check_nodes, check_reachable
-from pytest_mad.executors.ray_crew import Crew, placed
-from pytest_mad.executors.ray_worker import Answer, Worker, error_of, search_path
-from pytest_mad.executors.units import Key, Unit, Waiting, separate_trials
-from pytest_mad.store import Store
-from pytest_mad.training.recipe import Point
-from pytest_mad.training.sweep import run_part
-
-from .tiny import CPU, Tiny, make_setting
+from pytest_mad.architectures.targets import from_factory
+from pytest_mad.evaluation.setting import RunOptions
+from pytest_mad.evaluation.sweep import run_part
+from pytest_mad.executors.ray import cluster as ray_connect
+from pytest_mad.executors.ray import executor as executor_module
+from pytest_mad.executors.ray.actor import Answer, Worker, error_of, search_path
+from pytest_mad.executors.ray.cluster import Client, ClusterError, check_nodes, check_reachable
+from pytest_mad.executors.ray.executor import RayExecutor, joined
+from pytest_mad.executors.ray.pool import Crew, placed
+from pytest_mad.executors.ray.units import Key, Unit, Waiting, separate_trials
+from pytest_mad.presets.recipe import Point
+from pytest_mad.store.folder import Store
+from tests.unit.tiny import CPU, Tiny, make_setting
 
 TINY = from_factory(Tiny, name="tiny")
 ONE = make_setting()

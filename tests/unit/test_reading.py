@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_mad.files import FileError, json_text
-from pytest_mad.report.compare import compare
-from pytest_mad.report.compare_table import lines
-from pytest_mad.report.reading import MOST_ENTRIES, MOST_LEVELS, MOST_NAMES, read_results
+from pytest_mad.common.files import FileError, json_text
+from pytest_mad.report.comparison import lines
+from pytest_mad.results.compare import compare
+from pytest_mad.results.reading import MOST_ENTRIES, MOST_LEVELS, MOST_NAMES, read_results
 from tests.oracles.parameters import steady
 from tests.oracles.result_files import content, contents, contract, measured
 

@@ -13,14 +13,15 @@ import torch
 from torch import nn
 
 import reference_archs
-from benchmarks import layers, scoreboard
-from pytest_mad.adapters import build_model
-from pytest_mad.architecture import from_target
-from pytest_mad.backbones import AutoEncoder, LanguageModel
-from pytest_mad.grid import settings
+from benchmarks.calibration import scoreboard
+from benchmarks.speed import layers
+from pytest_mad.architectures.backbones import AutoEncoder, LanguageModel
+from pytest_mad.architectures.build import build_model
+from pytest_mad.architectures.targets import from_target
+from pytest_mad.evaluation.sweep import guard
 from pytest_mad.layers import layer_names
 from pytest_mad.layers.mixer import Mixer
-from pytest_mad.training.sweep import guard
+from pytest_mad.presets.reading import settings
 
 NAMES = [module.name for module in pkgutil.iter_modules(reference_archs.__path__) if not module.name.startswith("_")]
 FACTORIES = ["make_model", "make_paper_model"]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mad.architecture import from_factory
-from pytest_mad.executors.inline import RunOptions, run_and_judge
-from pytest_mad.result import Result
+from pytest_mad.architectures.targets import from_factory
+from pytest_mad.evaluation.setting import RunOptions, run_and_judge
+from pytest_mad.results.result import Result
 from tests.oracles.parameters import steady
 from tests.unit.tiny import POINT, Tiny, make_setting
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_mad import architecture
-from pytest_mad.architecture import from_factory
-from pytest_mad.store import Store
-from pytest_mad.training import stored, trial
-from pytest_mad.training.sweep import run_sweep
-
-from .tiny import CPU, POINT, Tiny, make_setting
+from pytest_mad.architectures import targets as architecture
+from pytest_mad.architectures.targets import from_factory
+from pytest_mad.evaluation.sweep import run_sweep
+from pytest_mad.store import trials as stored
+from pytest_mad.store.folder import Store
+from pytest_mad.training import trial
+from tests.unit.tiny import CPU, POINT, Tiny, make_setting
 
 SETTING = make_setting(steps=45, evaluate_every=10)
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.scale import ONE, TASKS, load, ratios
-from benchmarks.scale_simulated import (
+from benchmarks.scale.__main__ import ONE, TASKS, load, ratios
+from benchmarks.scale.simulated import (
     GOAL,
     NODES,
     SLOTS,
@@ -20,7 +20,7 @@ from benchmarks.scale_simulated import (
     with_lost_node,
     xdist_makespan,
 )
-from pytest_mad.grid import settings
+from pytest_mad.presets.reading import settings
 from tests.oracles.parameters import steady
 
 PAPER = list(settings("paper").values())

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xdist.scheduler import LoadScheduling
 
-from pytest_mad.grid import settings
-from pytest_mad.sharding import cores, equip, header_lines, order
+from pytest_mad.presets.reading import settings
+from pytest_mad.suite.xdist import cores, equip, header_lines, order
 from tests.oracles.parameters import steady
 
 costs_of_items = st.lists(st.sampled_from([0.0, 1.0, 1.0, 2.0, 5.0, 5.5, 40.0]), max_size=40)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mad.grid import settings
-from pytest_mad.options import MOST_SHARDS, OPTIONS
-from pytest_mad.report.partial import absent, gaps, headline, present
-from pytest_mad.shards import Shard, assign, digest, joined
+from pytest_mad.presets.reading import settings
+from pytest_mad.results.gaps import absent, gaps, headline, present
+from pytest_mad.suite.options import MOST_SHARDS, OPTIONS
+from pytest_mad.suite.shards import Shard, assign, digest, joined
 from tests.oracles.parameters import steady
 
 names = st.text("abc[]=12", min_size=1, max_size=5)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_mad.sources import source_digest
+from pytest_mad.architectures.source import source_digest
 
 FILES = {
     "top_of_model.py": "import math\nfrom src_parts import layers\n\ndef make_model():\n    from src_late import head\n",
@@ -71,7 +71,7 @@ def test_where_the_files_lie_does_not_matter(project, tmp_path_factory, monkeypa
 def test_of_installed_packages_the_version_counts(project, monkeypatch):
     (project / "top_of_model.py").write_text("import numpy\n")
     before = digest()
-    monkeypatch.setattr("pytest_mad.sources._version", lambda name: "0.0")
+    monkeypatch.setattr("pytest_mad.architectures.source._version", lambda name: "0.0")
     assert digest() != before
 
 

@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 
 from pytest_mad import evaluate
 from pytest_mad.api import StoreWarning
-from pytest_mad.architecture import from_factory
-from pytest_mad.store import MARK, MOST, SCHEMA, DamagedError, ElsewhereError, Store, key_of
-from pytest_mad.training.stored import trial_from
-from pytest_mad.training.sweep import run_sweep
-
-from .tiny import CPU, POINT, Tiny, make_setting
+from pytest_mad.architectures.targets import from_factory
+from pytest_mad.evaluation.sweep import run_sweep
+from pytest_mad.store.folder import MARK, MOST, SCHEMA, DamagedError, ElsewhereError, Store, key_of
+from pytest_mad.store.trials import trial_from
+from tests.unit.tiny import CPU, POINT, Tiny, make_setting
 
 SETTING = make_setting(steps=10)
 KEY = key_of({"task": "any"})
@@ -81,7 +80,7 @@ def test_a_disk_that_takes_nothing_is_said_once(tmp_path, monkeypatch, error, re
         calls.append(arguments)
         raise error
 
-    monkeypatch.setattr("pytest_mad.store._replace", refuse)
+    monkeypatch.setattr("pytest_mad.store.folder._replace", refuse)
     store = Store(tmp_path)
     first = sweep(store)
     assert not first.stored

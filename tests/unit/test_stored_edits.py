@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mad.architecture import from_target
-from pytest_mad.store import Store
-from pytest_mad.training.recipe import Point
-from pytest_mad.training.stored import identify
-from pytest_mad.training.sweep import run_sweep
+from pytest_mad.architectures.targets import from_target
+from pytest_mad.evaluation.sweep import run_sweep
+from pytest_mad.presets.recipe import Point
+from pytest_mad.store.folder import Store
+from pytest_mad.store.trials import identify
 from pytest_mad.training.trial import TrialError
-
-from .tiny import CPU, make_setting
+from tests.unit.tiny import CPU, make_setting
 
 MODEL = '''"""A small attention model."""
 import math

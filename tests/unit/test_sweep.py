@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_mad.adapters import ModelError
-from pytest_mad.architecture import from_factory
+from pytest_mad.architectures.build import ModelError
+from pytest_mad.architectures.targets import from_factory
+from pytest_mad.evaluation.sweep import NotCausalError, join, run_part, run_sweep
+from pytest_mad.presets.recipe import Point
 from pytest_mad.training import engines
 from pytest_mad.training.metrics import Accuracies
-from pytest_mad.training.recipe import Point
-from pytest_mad.training.sweep import NotCausalError, join, run_part, run_sweep
 from pytest_mad.training.trial import OutOfTimeError, Trial, TrialError
 from tests.unit.tiny import CPU, Tiny, make_setting
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from pytest_mad.presets.recipe import Point
 from pytest_mad.training.data import load_data
-from pytest_mad.training.recipe import Point
 from pytest_mad.training.trial import (
     TrialError,
     as_it_is,

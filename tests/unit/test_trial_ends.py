@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_mad.training.recipe import Point
+from pytest_mad.presets.recipe import Point
 from pytest_mad.training.trial import TrialError, ending
 from tests.unit.tiny import POINT, Tiny, make_setting, train
 

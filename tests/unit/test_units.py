@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pytest_mad import settings
-from pytest_mad.architecture import from_factory
-from pytest_mad.executors.inline import RunOptions
-from pytest_mad.executors.ray_connect import Client, ClusterError, check_reachable, check_targets, too_much
-from pytest_mad.executors.units import RETRIES, Key, Unit, Waiting, units_of
+from pytest_mad.architectures.source import code_digest
+from pytest_mad.architectures.targets import from_factory
+from pytest_mad.evaluation.setting import RunOptions
+from pytest_mad.executors.ray.cluster import Client, ClusterError, check_reachable, check_targets, too_much
+from pytest_mad.executors.ray.units import RETRIES, Key, Unit, Waiting, units_of
 from pytest_mad.gate.baseline import load_baseline
-from pytest_mad.sources import code_digest
-
-from .tiny import Tiny
+from tests.unit.tiny import Tiny
 
 SMOKE, PAPER = (next(iter(settings(preset).values())) for preset in ("smoke", "paper"))
 TINY = from_factory(Tiny, name="transformer")
@@ -58,7 +57,7 @@ def client(folder, *targets, address="127.0.0.1:1"):
 
 
 def test_environments_and_large_files_stay_here(tmp_path, monkeypatch):
-    monkeypatch.setattr("pytest_mad.executors.ray_connect.LARGEST_FILE", 10)
+    monkeypatch.setattr("pytest_mad.executors.ray.cluster.LARGEST_FILE", 10)
     for name in ("models.py", "env/pyvenv.cfg", "env/lib/large.py", "data [1]/big.bin", ".git/big", "package/it.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text("x" * (100 if "big" in name or "large" in name else 3))

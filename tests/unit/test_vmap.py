@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.scoreboard import ARCHITECTURES
-from pytest_mad.adapters import build_model
-from pytest_mad.architecture import from_target
+from benchmarks.calibration.scoreboard import ARCHITECTURES
+from pytest_mad.architectures.build import build_model
+from pytest_mad.architectures.targets import from_target
+from pytest_mad.presets.recipe import Point
 from pytest_mad.training import vmap
 from pytest_mad.training.data import load_data
-from pytest_mad.training.recipe import Point
 from pytest_mad.training.trial import OutOfTimeError, TrialError, as_it_is, train_trial, training_step
 from pytest_mad.training.vmap import EngineError, Member, Stack, check, train_members
 from tests.unit.tiny import CPU, POINT, Tiny, make_setting

@@ -7,10 +7,10 @@ import dataclasses
 import torch
 from torch import nn
 
-from pytest_mad.grid import Setting
+from pytest_mad.presets.reading import Setting
+from pytest_mad.presets.recipe import Point, Recipe
 from pytest_mad.tasks import get_task
 from pytest_mad.training.data import load_data
-from pytest_mad.training.recipe import Point, Recipe
 from pytest_mad.training.trial import train_trial
 
 CPU = torch.device("cpu")

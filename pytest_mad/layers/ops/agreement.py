@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops.precision import Form, kernel_dtype
+from .precision import Form, kernel_dtype
 
 SEQUENCES, TOKENS = 2, 128  # the part that is compared; with two chunks of every kernel we know
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from pytest_mad.layers.ops import flash_kernels
-from pytest_mad.layers.ops.operator import Operator
+from . import flash_kernels
+from .operator import Operator
 
 CACHED_SCORES = 2**22  # numbers of float32 in 16 MiB
 VECTOR = 16  # numbers of float32 in the widest register

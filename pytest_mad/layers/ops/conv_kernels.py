@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops.kernel import Kernel
+from .kernel import Kernel
 
 TAPS = range(2, 5)
 CHANNELS = 8  # a multiple of, so that it can read channel after channel

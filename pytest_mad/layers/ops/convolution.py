@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops import conv_kernels
-from pytest_mad.layers.ops.operator import Operator
+from . import conv_kernels
+from .operator import Operator
 
 
 def recurrent_short(x_BTC: Tensor, weight_CW: Tensor, bias_C: Tensor | None, past_BPC: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops import fla_kernels
-from pytest_mad.layers.ops.chunks import carry, decayed_scores, join, later, sooner, split, split_decay
-from pytest_mad.layers.ops.operator import Operator
+from . import fla_kernels
+from .chunks import carry, decayed_scores, join, later, sooner, split, split_decay
+from .operator import Operator
 
 CHUNK = 32
 CHUNK_OF_CHANNELS = 16

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops.kernel import Kernel
+from .kernel import Kernel
 
 OPS = "fla.ops"
 PACKAGE = "flash-linear-attention"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops.kernel import Kernel
+from .kernel import Kernel
 
 WIDEST_HEAD = 256
 

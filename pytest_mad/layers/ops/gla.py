@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops import fla_kernels
-from pytest_mad.layers.ops.chunks import carry, decayed_scores, join, later, sooner, split, split_decay
-from pytest_mad.layers.ops.operator import Operator
+from . import fla_kernels
+from .chunks import carry, decayed_scores, join, later, sooner, split, split_decay
+from .operator import Operator
 
 CHUNK = 64  # with one decay per head a chunk costs C^2 (K + V), two matrix products
 CHUNK_OF_CHANNELS = 16  # with one per channel C^2 K exponentials

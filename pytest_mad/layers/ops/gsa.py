@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops import fla_kernels, gla
-from pytest_mad.layers.ops.chunks import carry, halves, join, split, split_decay
-from pytest_mad.layers.ops.operator import Operator
+from . import fla_kernels, gla
+from .chunks import carry, halves, join, split, split_decay
+from .operator import Operator
 
 
 def recurrent(

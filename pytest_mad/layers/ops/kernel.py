@@ -17,8 +17,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops.agreement import Call, disagreement, in_short
-from pytest_mad.layers.ops.precision import Form, in_kernel_precision, kernel_dtype
+from .agreement import Call, disagreement, in_short
+from .precision import Form, in_kernel_precision, kernel_dtype
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

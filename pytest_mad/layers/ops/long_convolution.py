@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pytest_mad.layers.ops.operator import Operator
+from .operator import Operator
 
 LONGEST_MATRIX = 1024  # pairs of longer inputs are convolved by FFT
 

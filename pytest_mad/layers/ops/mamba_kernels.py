@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops.kernel import Kernel
+from .kernel import Kernel
 
 PACKAGE = "mamba-ssm --no-build-isolation"  # it compiles against the torch that is installed
 MODES = 256  # of a channel, at most

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from pytest_mad.layers.ops.agreement import Call
-from pytest_mad.layers.ops.kernel import Kernel, on_gpu, why_none, why_not
-from pytest_mad.layers.ops.precision import Form, in_full_precision, in_kernel_precision
+from .agreement import Call
+from .kernel import Kernel, on_gpu, why_none, why_not
+from .precision import Form, in_full_precision, in_kernel_precision
 
 Backend = Literal["auto", "reference", "kernel", "recurrent"]
 

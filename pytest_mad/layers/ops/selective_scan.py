@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pytest_mad.layers.ops import mamba_kernels
-from pytest_mad.layers.ops.operator import Operator
+from . import mamba_kernels
+from .operator import Operator
 
 
 def recurrent(

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_mad.executors.contracts import ContractOptions
-
-from .models import COMPRESSION, D, Model, Recurrent, V, ask, broken
+from pytest_mad.evaluation.contract import ContractOptions
+from tests.unit.contracts.models import COMPRESSION, D, Model, Recurrent, V, ask, broken
 
 
 class MixedDtypes(Model):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from .models import Attention, D, Model, V, ask, broken
+from tests.unit.contracts.models import Attention, D, Model, V, ask, broken
 
 
 class BatchNormed(Model):

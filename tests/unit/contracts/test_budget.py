@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_mad.executors.contracts import ContractOptions
-
-from .models import COMPRESSION, D, Model, Recurrent, T, V, ask
+from pytest_mad.evaluation.contract import ContractOptions
+from tests.unit.contracts.models import COMPRESSION, D, Model, Recurrent, T, V, ask
 
 PARAMETERS = V * D + T * D + D * V + V
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from .models import COMPRESSION, Attention, D, Model, ask, broken
+from tests.unit.contracts.models import COMPRESSION, Attention, D, Model, ask, broken
 
 
 class OneTooFar(Attention):

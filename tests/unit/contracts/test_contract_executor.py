@@ -7,16 +7,15 @@ from collections import Counter
 import pytest
 import torch
 
-from pytest_mad.architecture import from_factory
+from pytest_mad.architectures.targets import from_factory
 from pytest_mad.contracts import base
 from pytest_mad.contracts.base import ContractError, NotApplicableError, contracts, register_contract
-from pytest_mad.executors.contracts import ContractOptions, ContractResult, Mode, check, first_broken, run_contract
+from pytest_mad.evaluation.contract import ContractOptions, ContractResult, Mode, check, first_broken, run_contract
+from tests.unit.contracts.models import ALL, COMPRESSION, CPU, HARD, SETTING, SIZES, Attention, Model, T
+from tests.unit.contracts.test_causality_item import Unmasked, with_attention
+from tests.unit.contracts.test_gradients import Detached, Unused
+from tests.unit.contracts.test_lengths import Eights
 from tests.unit.tiny import make_setting
-
-from .models import ALL, COMPRESSION, CPU, HARD, SETTING, SIZES, Attention, Model, T
-from .test_causality_item import Unmasked, with_attention
-from .test_gradients import Detached, Unused
-from .test_lengths import Eights
 
 LEAKY = with_attention(Unmasked)
 

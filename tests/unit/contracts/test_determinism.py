@@ -12,17 +12,17 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pytest_mad.architecture import from_factory
+from pytest_mad.architectures.targets import from_factory
 from pytest_mad.contracts.base import ContractError, contracts, falsify
-from pytest_mad.executors.contracts import check
+from pytest_mad.evaluation.contract import check
+from tests.unit.contracts.models import ALL, Model, Recurrent, ask, case, subject_of
+from tests.unit.contracts.test_batch_independence import AttentionOverBatch
+from tests.unit.contracts.test_causality_item import OneTooFar, with_attention
 
 from . import test_gradients as gradients
 from . import test_lengths as lengths
 from . import test_repeatability as repeatability
 from . import test_state as state
-from .models import ALL, Model, Recurrent, ask, case, subject_of
-from .test_batch_independence import AttentionOverBatch
-from .test_causality_item import OneTooFar, with_attention
 
 BROKEN = [
     with_attention(OneTooFar),

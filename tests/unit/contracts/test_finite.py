@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_mad.training.recipe import Point
+from pytest_mad.presets.recipe import Point
+from tests.unit.contracts.models import SIZES, D, Model, Recurrent, V, ask, broken
 from tests.unit.tiny import make_setting
-
-from .models import SIZES, D, Model, Recurrent, V, ask, broken
 
 
 class NaNAtFirst(Model):

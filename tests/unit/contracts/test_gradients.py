@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from .models import COMPRESSION, SETTING, Attention, D, Model, Recurrent, ask, broken
-from .test_finite import RootOfZero
+from tests.unit.contracts.models import COMPRESSION, SETTING, Attention, D, Model, Recurrent, ask, broken
+from tests.unit.contracts.test_finite import RootOfZero
 
 
 class Changed(Model):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pytest_mad.executors.contracts import ContractOptions
-
-from .models import COMPRESSION, Model, Recurrent, T, V, ask, broken
+from pytest_mad.evaluation.contract import ContractOptions
+from tests.unit.contracts.models import COMPRESSION, Model, Recurrent, T, V, ask, broken
 
 
 class Even(Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from .models import Model, T, V, all_broken, ask, broken
+from tests.unit.contracts.models import Model, T, V, all_broken, ask, broken
 
 
 class Squeezed(Model):

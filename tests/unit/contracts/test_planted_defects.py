@@ -1,4 +1,4 @@
-"""Mistakes that happen, planted in the reference architectures (``benchmarks.defects``), and the contracts that find them.
+"""Mistakes that happen, planted in the reference architectures (``benchmarks.gate.defects``), and the contracts that find them.
 
 Those that none finds cost a capability, if anything, and are for the scores to tell: see ``benchmarks.gate``.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.defects import BASES, PLANTED
-from pytest_mad.determinism import seeded
+from benchmarks.gate.defects import BASES, PLANTED
+from pytest_mad.common.determinism import seeded
+from tests.unit.contracts.models import HARD, all_broken
 from tests.unit.tiny import make_setting
-
-from .models import HARD, all_broken
 
 GUARDED = {"causality"}
 MIXED = {"batch-independence"}

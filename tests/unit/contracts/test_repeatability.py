@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from .models import SETTING, D, Model, Recurrent, V, ask, broken
+from tests.unit.contracts.models import SETTING, D, Model, Recurrent, V, ask, broken
 
 
 class DropoutLeftOn(Model):

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 import reference_archs
-from pytest_mad.architecture import from_layers, from_target
-from pytest_mad.grid import settings
+from pytest_mad.architectures.targets import from_layers, from_target
+from pytest_mad.presets.reading import settings
+from tests.unit.contracts.models import ALL, COMPRESSION, HARD, D, Model, Recurrent, all_broken
 
 from . import test_gradients as gradients
 from . import test_repeatability as repeatability
-from .models import ALL, COMPRESSION, HARD, D, Model, Recurrent, all_broken
 
 REFERENCES = [m.name for m in pkgutil.iter_modules(reference_archs.__path__) if not m.name.startswith("_")]
 SMOKE = settings("smoke")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.baselines import baseline_of
+from benchmarks.calibration.baselines import baseline_of
 from benchmarks.record import RESULTS
-from pytest_mad.files import FileError
+from pytest_mad.common.files import FileError
 from pytest_mad.gate import baseline as module
 from pytest_mad.gate.baseline import (
     BaselineError,
@@ -28,8 +28,8 @@ from pytest_mad.gate.baseline import (
     shipped_baselines,
     write_entries,
 )
-from pytest_mad.grid import settings
-from pytest_mad.result import Result
+from pytest_mad.presets.reading import settings
+from pytest_mad.results.result import Result
 from tests.oracles.parameters import steady
 
 RECALL = "in-context-recall[baseline]"

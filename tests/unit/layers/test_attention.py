@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pytest_mad.layers import build_layer
 from pytest_mad.layers.attention import Attention
+from pytest_mad.layers.modules.rotary import Rotary
 from pytest_mad.layers.ops import attention as attention_module
-from pytest_mad.layers.rotary import Rotary
 
 LENGTH = 40
 

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from pytest_mad.layers import build_layer
 from pytest_mad.layers.mlp import MLP, SwiGLU
+from pytest_mad.layers.modules.norms import RMSNorm
 from pytest_mad.layers.moe import MoeMLP
-from pytest_mad.layers.norms import RMSNorm
 
 
 def test_rms_norm_by_its_definition() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pytest_mad.layers.feature_maps import FEATURE_MAPS, build_feature_map
+from pytest_mad.layers.modules.feature_maps import FEATURE_MAPS, build_feature_map
 
 K = 6
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pytest_mad.layers import build_layer
 from pytest_mad.layers.hyena import _Hyena
-from pytest_mad.layers.implicit_filter import ImplicitFilter
+from pytest_mad.layers.modules.implicit_filter import ImplicitFilter
 from pytest_mad.layers.ops import long_convolution as ops
 from pytest_mad.layers.ops.long_convolution import long_convolution, long_convolution_of_pairs, toeplitz
 

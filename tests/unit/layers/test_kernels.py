@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import gpu as benchmark
-from benchmarks.operators import CASES, Shape, Source, pairs
+from benchmarks.gpu import __main__ as benchmark
+from benchmarks.speed.operators import CASES, Shape, Source, pairs
 from pytest_mad.layers.ops import agreement, conv_kernels, fla_kernels, flash_kernels, kernel, mamba_kernels, operator
 from pytest_mad.layers.ops.agreement import Call, batch_and_time
 from pytest_mad.layers.ops.attention import attention

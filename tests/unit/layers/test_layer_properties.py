@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from pytest_mad.backbones import AutoEncoder, LanguageModel
+from pytest_mad.architectures.backbones import AutoEncoder, LanguageModel
 from pytest_mad.layers import build_layer, layer_names, registry
 from pytest_mad.layers.mixer import Mixer, State
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from pytest_mad.layers import build_layer, linear_attention
-from pytest_mad.layers.feature_maps import FEATURE_MAPS
 from pytest_mad.layers.linear_attention import LinearAttention
+from pytest_mad.layers.modules.feature_maps import FEATURE_MAPS
 
 DIM, LENGTH = 12, 17
 

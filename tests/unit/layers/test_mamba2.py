@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_mad.backbones import AutoEncoder, LanguageModel
+from pytest_mad.architectures.backbones import AutoEncoder, LanguageModel
 from pytest_mad.layers import build_layer
 from pytest_mad.layers.ops.selective_scan import selective_scan
 from pytest_mad.layers.ops.ssd import ssd

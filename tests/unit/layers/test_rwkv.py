@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_mad.backbones import AutoEncoder, LanguageModel
+from pytest_mad.architectures.backbones import AutoEncoder, LanguageModel
 from pytest_mad.layers import build_layer
 
 DIM, HEADS, LENGTH, BATCH = 12, 3, 19, 2

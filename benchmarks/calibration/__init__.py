@@ -1,0 +1,1 @@
+"""How presets, baselines and levels were measured."""

@@ -1,0 +1,64 @@
+"""The baselines that come with the package, made of recorded seeds.
+
+    python -m benchmarks.calibration.baselines
+
+For every ``benchmarks/results/calibrate-PRESET-ARCH.json`` that has all seeds of all settings, as
+``python -m benchmarks.calibration.calibrate --arch reference_archs.ARCH:make_model --seeds 10`` records them, this
+writes ``pytest_mad/baselines/ARCH.json``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest_mad
+from benchmarks.record import RESULTS
+from pytest_mad.common.files import read_json
+from pytest_mad.gate.baseline import Entry, recorded, write_entries
+from pytest_mad.presets.reading import Setting, settings
+
+from .calibrate import first_point_only, is_known, key
+
+PRESET = "smoke"
+SHIPPED = Path(pytest_mad.__file__).parent / "baselines"
+
+
+def main() -> None:
+    SHIPPED.mkdir(exist_ok=True)
+    for file in sorted(RESULTS.glob(f"calibrate-{PRESET}-*.json")):
+        entries = baseline_of(file)
+        name = file.stem.rpartition("-")[2]
+        if not entries:
+            print(f"{name}: not every setting has its seeds")
+            continue
+        write_entries(SHIPPED / f"{name}.json", {name: entries})
+        for setting, entry in entries.items():
+            print(f"{name:20} {setting:36} {len(entry.scores)} seeds, lowest {min(entry.scores):.3f}")
+
+
+def baseline_of(file: Path) -> dict[str, Entry]:
+    """The entries of one architecture; none unless every setting has enough seeds."""
+    content = read_json(file)
+    chosen = settings(PRESET).values()
+    found = [record for setting in chosen if (record := _recording(setting, content["trials"]))]
+    if len(found) < len(chosen):
+        return {}
+    (entries,) = recorded(found, content["environment"]["torch"]).values()
+    return entries
+
+
+def _recording(setting: Setting, trials: dict[str, Any]) -> dict[str, Any] | None:
+    """The setting as ``--mad-update-baseline`` would find it: one record with the scores of all seeds."""
+    if len(setting.recipe.points) > 1:  # a calibration trains the first point only
+        return None
+    own = [trials.get(key(setting, seed)) for seed in range(setting.gate.baseline_seeds)]
+    known: list[dict[str, Any]] = [r for r in own if r and is_known(r, first_point_only(setting))]
+    if len(known) < len(own):
+        return None
+    scores = [[seed, record["normalized"]] for seed, record in enumerate(known)]
+    return known[0] | setting.identity() | {"scores": scores}
+
+
+if __name__ == "__main__":
+    main()

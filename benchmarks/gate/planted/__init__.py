@@ -1,0 +1,1 @@
+"""Layers and models with one thing changed each, for ``benchmarks.gate.defects``."""

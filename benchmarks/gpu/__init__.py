@@ -1,0 +1,1 @@
+"""What needs a CUDA device: ``python -m benchmarks.gpu``."""

@@ -1,1 +1,0 @@
-"""Layers and models with one thing changed each, for ``benchmarks.defects``."""

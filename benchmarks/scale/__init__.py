@@ -1,0 +1,1 @@
+"""Workers, Ray and faults: ``python -m benchmarks.scale``."""

@@ -1,0 +1,1 @@
+"""Where the time goes: steps, sweeps, runs, the plugin itself."""

@@ -1,0 +1,75 @@
+"""Errors in one line: what is wrong with a value, and an exception from a user's code with their own frames."""
+
+from __future__ import annotations
+
+import difflib
+import traceback
+from collections.abc import Iterable
+
+from pytest_mad.common.packages import HERE
+
+_LONGEST_VALUE = 80
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+
+
+def require(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raise a one-line ``ValueError`` that names the value and what would be right."""
+    if not condition:
+        raise ValueError(f"{name} is {shown(value)}, but must be {expected}")
+
+
+def shown(value: object) -> str:
+    """A value as it is written, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+
+
+def check_keys(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise a one-line ``ValueError`` that suggests the nearest known key for one that is not known."""
+    for key in given:
+        if key not in known:
+            raise ValueError(f"unknown {what} {key!r}; {suggestion(key, known)}")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``did you mean ...?``, or all that is known."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the message; multi-line messages would break one-line errors."""
+    return (str(error).splitlines() or [""])[0]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """torch raises a type of its own on CUDA, but others from its CPU allocator and from CUDA's libraries."""
+    by_name = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return by_name or any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def what_happened(error: Exception, doing: str) -> str:
+    """One line about an exception that no check foresaw."""
+    if is_out_of_memory(error):
+        return f"out of memory: make the model or the preset's batch_size smaller ({first_line(error)})"
+    return f"{doing} raised {type(error).__name__}: {first_line(error)}"
+
+
+def user_traceback(error: BaseException | None) -> str:
+    """The traceback from the first frame that is the user's; empty without an error."""
+    if error is None:
+        return ""
+    frame = error.__traceback__
+    while frame is not None and _is_machinery(frame.tb_frame.f_code.co_filename):
+        frame = frame.tb_next
+    return "".join(traceback.format_exception(type(error), error, frame))
+
+
+def _is_machinery(filename: str) -> bool:
+    """Whether a frame is ours, the import system's, or one through which torch calls ``forward``."""
+    ours = filename.startswith((str(HERE), "<frozen importlib")) or "/importlib/" in filename
+    return (
+        ours
+        or filename.endswith(("/torch/nn/modules/module.py", "/torch/utils/_contextlib.py"))
+        or "/hypothesis/" in filename
+    )

@@ -1,0 +1,1 @@
+"""One setting or one contract, from the question to the answer."""

@@ -1,0 +1,1 @@
+"""Work on the workers of Ray, on this machine or a cluster's."""

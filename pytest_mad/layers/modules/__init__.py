@@ -1,0 +1,1 @@
+"""Parts that mixers are made of: norms, rotary embeddings, feature maps, routers."""

@@ -1,0 +1,1 @@
+"""Settings and recipes, and the TOML files that hold them."""

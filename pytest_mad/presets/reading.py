@@ -1,0 +1,301 @@
+"""Settings and presets. A preset is a TOML file; this module turns it into settings and says what is wrong with it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pytest_mad.common.errors import check_keys, first_line, require, suggestion
+from pytest_mad.gate import Gate
+from pytest_mad.tasks import Task, TaskParams, get_task, task_names
+
+from .recipe import Recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_PRESETS = Path(__file__).parent
+#: Oracle and trivial level closer than this leave no room for a score.
+_SMALLEST_RANGE = 0.01
+#: What the data of a setting, or the logits of one batch, may take: more is a slip of the pen.
+_MOST_MEMORY = 64 * 2**30
+_MOST_WIDTH = 2**16
+_PRESET_KEYS = ["schema", "description", "width", "gate", "recipe", "tasks"]
+_TASK_KEYS = ["baseline", "vary", "threshold", "thresholds", "recipe", "recipes", "cost", "costs"]
+
+
+class PresetError(ValueError):
+    """A preset, task or setting that does not exist or is malformed; the message is one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A task with concrete parameters: one cell of the difficulty grid."""
+
+    task: str
+    #: ``baseline``, or the one parameter that differs from it: ``vocab_size=32``
+    name: str
+    params: TaskParams
+    recipe: Recipe
+    #: normalised score to reach, or none
+    threshold: float | None = None
+    preset: str = ""
+    #: width of models that the plugin builds itself (``--mad-layers``, ``--mad-mixer``)
+    width: int = 128
+    #: rough seconds, or whatever else is proportional to the time of a trial: the order of items and the time that is
+    #: shown as left depend on it, nothing else
+    cost: float = 1.0
+    #: how it is compared with a baseline
+    gate: Gate = field(default_factory=Gate)
+
+    @property
+    def id(self) -> str:
+        """E.g. ``in-context-recall[vocab_size=32]``; it stands in node ids, files and reports."""
+        return f"{self.task}[{self.name}]"
+
+    @property
+    def family(self) -> Task[Any]:
+        """The task itself."""
+        return get_task(self.task)
+
+    @cached_property
+    def oracle(self) -> float:
+        return self._level(self.family.oracle)
+
+    @cached_property
+    def trivial(self) -> float:
+        return self._level(self.family.trivial)
+
+    def _level(self, level: Callable[[Any], float]) -> float:
+        """Some levels are measured on generated data."""
+        try:
+            return level(self.params)
+        except MemoryError:
+            raise PresetError(f"{self.id}: its levels take more memory to compute than this machine has") from None
+
+    def identity(self) -> dict[str, Any]:
+        """What recorded scores are only compared under: preset, parameters, task version and recipe."""
+        return {
+            "preset": self.preset,
+            "params": self.params.to_json(),
+            "task_version": self.family.version,
+            "recipe": self.recipe.digest(),
+        }
+
+    def normalized(self, accuracy: float) -> float:
+        """``(accuracy - trivial) / (oracle - trivial)``: 0 for the strongest guess, 1 for the best possible."""
+        if self.oracle - self.trivial < _SMALLEST_RANGE:
+            raise PresetError(
+                f"{self.id}: guessing reaches {self.trivial:.3f} of {self.oracle:.3f}, so nothing can show"
+            )
+        return (accuracy - self.trivial) / (self.oracle - self.trivial)
+
+
+def settings(preset: str = "smoke") -> dict[str, Setting]:
+    """The settings of a preset by id, in its order. ``preset`` is a shipped name or the path of a ``.toml`` file.
+
+    Raises :class:`PresetError` with one line that says what is wrong.
+    """
+    name, path = _find(preset)
+    try:
+        return {s.id: s for s in _read(name, path)}
+    except UnicodeDecodeError as error:
+        raise PresetError(f"preset {preset}: is no UTF-8 text ({error.reason} at byte {error.start})") from None
+    except (ValueError, OSError) as error:
+        raise PresetError(f"preset {preset}: {first_line(error)}") from error
+    except RecursionError:
+        raise PresetError(f"preset {preset}: nested too deeply") from None
+
+
+def preset_names() -> list[str]:
+    """Names of the shipped presets."""
+    return sorted(p.stem for p in _PRESETS.glob("*.toml"))
+
+
+def select(chosen: dict[str, Setting], tasks: list[str]) -> dict[str, Setting]:
+    """The settings of the given tasks only; :class:`PresetError` for a task that is unknown or not in the preset."""
+    for name in tasks:
+        get_task(name)
+        if all(s.task != name for s in chosen.values()):
+            present = ", ".join(dict.fromkeys(s.task for s in chosen.values()))
+            raise PresetError(f"task {name!r} is not in this preset, which has: {present}")
+    return {i: s for i, s in chosen.items() if s.task in tasks}
+
+
+def with_threshold(chosen: dict[str, Setting], where: str | None, threshold: float) -> dict[str, Setting]:
+    """Settings with another threshold: all of them, or those of a task, or the one with the given id."""
+    hits = [i for i, s in chosen.items() if where is None or where in (s.task, i)]
+    if not hits:
+        names = [*dict.fromkeys(s.task for s in chosen.values()), *chosen]
+        raise PresetError(f"no task or setting {where!r} here; {suggestion(str(where), names)}")
+    number = _threshold(threshold)
+    return {i: replace(s, threshold=number) if i in hits else s for i, s in chosen.items()}
+
+
+def as_published(setting: Setting) -> Setting:
+    """The setting with the levels of MAD-Lab's published data, which has MAD-Lab's bugs."""
+    return replace(setting, params=replace(setting.params, mode="compat"))
+
+
+def _find(preset: str) -> tuple[str, Path]:
+    """Name and path of a preset."""
+    if preset in preset_names():
+        return preset, _PRESETS / f"{preset}.toml"
+    path = Path(preset)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            wrong = "is a folder, but must be a file" if path.is_dir() else "does not exist"
+            raise PresetError(f"preset file {preset} {wrong}")
+        return path.stem, path
+    hint = suggestion(preset, preset_names())
+    raise PresetError(f"unknown preset {preset!r}; {hint}; a path must end in .toml")
+
+
+def _read(name: str, path: Path) -> list[Setting]:
+    data = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors begin with a byte order mark
+    check_keys(data, _PRESET_KEYS, "key")
+    schema, width, description = data.get("schema"), data.get("width", 128), data.get("description", "")
+    require(type(schema) is int and schema == 1, "schema", schema, "1")
+    is_width = type(width) is int and 4 <= width <= _MOST_WIDTH and width % 2 == 0
+    require(is_width, "width", width, f"an even number from 4 to {_MOST_WIDTH:,}")
+    require(isinstance(description, str), "description", description, "text")
+    tables, recipe, gate = (_table(data, key) for key in ("tasks", "recipe", "gate"))
+    require(len(tables) > 0, "tasks", tables, f"at least one [tasks.NAME] table, of {', '.join(task_names())}")
+    with _inside("[recipe]"):
+        _check_common(recipe)
+    found = [s for task, table in tables.items() for s in _task_settings(name, task, table, recipe, width)]
+    with _inside("[gate]"):
+        judged = Gate.from_json(gate, len(found))
+    return [replace(setting, gate=judged) for setting in found]
+
+
+@contextlib.contextmanager
+def _inside(table: str) -> Iterator[None]:
+    """Say in which table a key is wrong."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{table}: {error}") from error
+
+
+def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
+    """A sub-table, empty where there is none."""
+    value = data.get(key, {})
+    require(isinstance(value, dict), key, value, "a table")
+    table: dict[str, Any] = value
+    return table
+
+
+def _check_common(recipe: dict[str, Any]) -> None:
+    """Refuse what is wrong in the recipe that the tasks share; each may add what is missing in it."""
+    missing: dict[str, Any] = {"points": [{"lr": 1.0}]}
+    missing |= {} if recipe.keys() & {"steps", "epochs"} else {"steps": 1}
+    Recipe.from_json(missing | recipe)
+
+
+def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], width: int) -> list[Setting]:
+    """Baseline first, then each varied value: one parameter at a time, as in MAD."""
+    get_task(task)
+    with _inside(f"[tasks.{task}]"):
+        require(isinstance(table, dict), "it", table, "a table")
+        check_keys(table, _TASK_KEYS, "key")
+        cells = _cells(task, _table(table, "baseline"), _table(table, "vary"))
+        of_settings = {key: _table(table, key) for key in ("thresholds", "costs", "recipes")}
+        for own in of_settings.values():
+            check_keys(own, cells.values(), "setting")
+        thresholds, costs, recipes = of_settings.values()
+        common = recipe | _table(table, "recipe")
+        Recipe.from_json(common)
+        found = [
+            Setting(
+                task=task,
+                name=name,
+                params=params,
+                recipe=_recipe(common, recipes, name),
+                threshold=_threshold(thresholds.get(name, table.get("threshold"))),
+                preset=preset,
+                width=width,
+            )
+            for params, name in cells.items()
+        ]
+        for setting in found:
+            _check_memory(setting)
+        return [replace(s, cost=_cost(costs.get(s.name, table.get("cost")), s)) for s in found]
+
+
+def _recipe(common: dict[str, Any], recipes: dict[str, Any], name: str) -> Recipe:
+    """A setting's own recipe, where it differs from its task's."""
+    if name not in recipes:
+        return Recipe.from_json(common)
+    with _inside(f"recipes.{name}"):
+        require(isinstance(recipes[name], dict), "it", recipes[name], "a table")
+        return Recipe.from_json(common | recipes[name])
+
+
+def _cost(value: Any, setting: Setting) -> float:
+    """What the preset says, or else millions of tokens that a trial may train on."""
+    if value is None:
+        steps = setting.recipe.total_steps(setting.params.num_train_examples)
+        return setting.params.seq_len * setting.recipe.batch_size * steps / 1e6
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    require(is_number and 0 <= value < 1e9, "cost", value, "a number of seconds")
+    return float(value)
+
+
+def _cells(task: str, baseline: dict[str, Any], vary: dict[str, Any]) -> dict[TaskParams, str]:
+    """The task's cells of the grid and their names; no two of them are the same."""
+    cells = {_params(task, baseline): "baseline"}
+    for key, values in vary.items():
+        require(isinstance(values, list) and len(values) > 0, f"vary.{key}", values, "a list with at least one value")
+        for value in values:
+            params = _params(task, baseline | {key: value})
+            if params in cells:
+                again = ", which is the baseline's value" if cells[params] == "baseline" else " twice"
+                raise ValueError(f"vary.{key} has {value!r}{again}")
+            cells[params] = f"{key}={value}"
+    return cells
+
+
+def _check_memory(setting: Setting) -> None:
+    """Refuse sizes that no machine holds before anything is generated; the message names the largest of them."""
+    recipe, sizes = setting.recipe, setting.params.to_json()
+    sizes |= {"num_validation_examples": recipe.num_validation_examples, "batch_size": recipe.batch_size}
+    examples = ("num_train_examples", "num_test_examples", "num_validation_examples")
+    tokens = sizes["seq_len"] * sum(sizes[name] for name in examples)
+    batch = sizes["seq_len"] * min(sizes["batch_size"], sizes["num_train_examples"])
+    needs = (
+        ("data", examples, 2 * 8 * tokens),  # inputs and targets, int64
+        ("logits of a batch", ("vocab_size", "batch_size"), 4 * batch * sizes["vocab_size"]),  # float32
+    )
+    for what, names, needed in needs:
+        largest = max(("seq_len", *names), key=sizes.__getitem__)
+        limit = f"smaller: the {what} would take {needed / 2**30:,.0f} GiB, and {_MOST_MEMORY // 2**30} are the most"
+        require(needed <= _MOST_MEMORY, largest, sizes[largest], limit)
+
+
+def _params(task: str, values: dict[str, Any]) -> TaskParams:
+    cls = get_task(task).Params
+    check_keys(values, [f.name for f in fields(cls)], "parameter")
+    defaults = {f.name: f.default for f in fields(cls)}
+    for key, value in values.items():
+        expected = type(defaults[key])
+        is_right = type(value) is expected or (expected is float and type(value) is int)
+        require(is_right, key, value, f"of type {expected.__name__}")
+    # 0 and 0.0 are one setting, and must have one data seed
+    typed: dict[str, Any] = {k: float(v) if isinstance(defaults[k], float) else v for k, v in values.items()}
+    return cls(**typed)
+
+
+def _threshold(value: Any) -> float | None:
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    require(is_number and 0 <= value <= 1, "threshold", value, "a number from 0 to 1")
+    return float(value)

@@ -1,0 +1,1 @@
+"""``--mad-html``: one self-contained page."""

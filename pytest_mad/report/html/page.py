@@ -1,0 +1,430 @@
+"""What the HTML report says, in the order in which it says it. The templates say how it looks."""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import mean
+from typing import Any, NamedTuple
+
+from pytest_mad.report.numbers import (
+    NOTHING,
+    accuracy_text,
+    count_text,
+    difference_text,
+    number_text,
+    score_text,
+    seconds_text,
+)
+from pytest_mad.results.gaps import headline
+from pytest_mad.results.verdicts import fails, needed, passes
+
+from .figures import Curves, Scatter, is_best, learning_curves, scatter
+
+#: How verdicts look without colour, the worst first. A contract that holds with a warning has one of its own.
+SIGNS = {
+    "error": "!",
+    "fail": "✗",
+    "regress": "↓",
+    "inconclusive": "?",
+    "warning": "△",
+    "skipped": "–",
+    "pass": "✓",
+}
+_WORST_FIRST = list(SIGNS)
+#: Normalised scores at which the next shade begins; below the first one, guessing is as good.
+SHADES = (0.0, 0.25, 0.5, 0.75, 0.95)
+#: Of one architecture, so many failing items stand at the top at once; the others are a click away.
+SHOWN_AT_ONCE = 12
+BASELINE = "baseline"
+
+Facts = list[tuple[str, str]]
+
+
+class Check(NamedTuple):
+    """A contract of an architecture."""
+
+    name: str
+    verdict: str
+    detail: str
+    is_failing: bool
+
+
+class TrialRow(NamedTuple):
+    """A trial in the table behind a setting."""
+
+    point: Facts
+    steps: str
+    stopped: str
+    last: str
+    is_best: bool
+
+
+class Case(NamedTuple):
+    """A setting of an architecture: a cell of the map, and what it leads to."""
+
+    id: str
+    task: str
+    name: str
+    knob: str
+    value: str
+    verdict: str
+    note: str
+    is_failing: bool
+    detail: str
+    score: str
+    shade: int | None
+    facts: Facts
+    curves: Curves | None
+    trials: list[TrialRow]
+    params: Facts
+    run: str
+
+
+class Row(NamedTuple):
+    """A task in the map: a list of settings per column, from easy to hard."""
+
+    task: str
+    cells: list[list[Case]]
+    accuracy: str
+
+
+class Architecture(NamedTuple):
+    """Everything about one architecture."""
+
+    id: str
+    name: str
+    facts: Facts
+    score: str
+    normalized: str
+    columns: list[str]
+    rows: list[Row]
+    cases: list[Case]
+    checks: list[Check]
+    checks_id: str
+
+    @property
+    def failing_cases(self) -> list[Case]:
+        """The worst verdicts first, otherwise in order."""
+        return sorted((case for case in self.cases if case.is_failing), key=lambda c: _WORST_FIRST.index(c.verdict))
+
+    @property
+    def failing_checks(self) -> list[Check]:
+        return [check for check in self.checks if check.is_failing]
+
+    @property
+    def warnings(self) -> list[Check]:
+        return [check for check in self.checks if check.verdict == "warning"]
+
+    @property
+    def outcome(self) -> str:
+        """How many of its items failed, in words."""
+        return _outcome(self.cases, self.checks)
+
+    @property
+    def has_failed(self) -> bool:
+        return bool(self.failing_cases or self.failing_checks)
+
+
+class Mean(NamedTuple):
+    """A task of an architecture in the comparison."""
+
+    task: str
+    accuracy: str
+    shade: int | None
+    verdict: str | None
+    note: str
+
+
+class Compared(NamedTuple):
+    """An architecture in the comparison."""
+
+    architecture: Architecture
+    means: list[Mean]
+    parameters: str
+    state_size: str
+
+
+class Page(NamedTuple):
+    """The whole report."""
+
+    preset: str
+    headline: str
+    has_failed: bool
+    tallies: list[tuple[str, list[tuple[str, int]]]]
+    architectures: list[Architecture]
+    tasks: list[str]
+    compared: list[Compared]
+    scatter: Scatter | None
+    without_state_size: list[str]
+    no_score: list[str]
+    environment: Facts
+    command: str
+
+
+def page(content: dict[str, Any]) -> Page:
+    """The report of a result file's content."""
+    found = content["architectures"]
+    ids = Ids()
+    architectures = [_architecture(name, one, ids) for name, one in found.items()]
+    cases = [case for one in architectures for case in one.cases]
+    checks = [check for one in architectures for check in one.checks]
+    tasks = list(dict.fromkeys(case.task for case in cases))
+    scored = {name: one for name, one in found.items() if one["mad_score"] is not None}
+    placed = {n: (one["state_size"], one["mad_score"]) for n, one in scored.items() if one["state_size"] is not None}
+    return Page(
+        preset=content["preset"],
+        headline=headline(content) + _outcome(cases, checks),
+        has_failed=any(one.has_failed for one in architectures),
+        tallies=[("settings", _tally(cases)), ("contracts", _tally(checks))],
+        architectures=architectures,
+        tasks=tasks,
+        compared=_compared(architectures, found, tasks) if len(architectures) > 1 else [],
+        scatter=scatter(placed),
+        without_state_size=[name for name, one in found.items() if one["state_size"] is None],
+        no_score=[name for name, one in found.items() if one["state_size"] is not None and name not in scored],
+        environment=[(key, NOTHING if value is None else str(value)) for key, value in content["environment"].items()],
+        command=content.get("command", ""),
+    )
+
+
+def _outcome(cases: Sequence[Case], checks: Sequence[Check]) -> str:
+    """``3 of 24 settings and 1 of 9 contracts failed``, or that all is well."""
+    counts: list[tuple[str, Sequence[Case | Check]]] = [("setting", cases), ("contract", checks)]
+    failed = [
+        f"{n} of {_counted(len(items), kind)}" for kind, items in counts if (n := sum(i.is_failing for i in items))
+    ]
+    if failed:
+        return " and ".join(failed) + " failed"
+    judged = [(kind, sum(item.verdict != "skipped" for item in items)) for kind, items in counts]
+    passed = [_counted(n, kind) for kind, n in judged if n]
+    return " and ".join(passed) + " passed" if passed else "Nothing was measured"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _tally(items: Sequence[Case | Check]) -> list[tuple[str, int]]:
+    """How often each verdict was given, the worst first."""
+    verdicts = [item.verdict for item in items]
+    return [(verdict, verdicts.count(verdict)) for verdict in SIGNS if verdict in verdicts]
+
+
+# -- one architecture -------------------------------------------------------------------------------------------------
+
+
+def _architecture(name: str, found: dict[str, Any], ids: Ids) -> Architecture:
+    own_id = ids.new(name)
+    settings = found["settings"]
+    cases = _in_order([_case(setting, one, ids.new(name, setting)) for setting, one in settings.items()], settings)
+    columns = list(dict.fromkeys([BASELINE, *(case.knob for case in cases)]))
+    return Architecture(
+        id=own_id,
+        name=name,
+        facts=_facts(found),
+        score=accuracy_text(found["mad_score"]),
+        normalized=accuracy_text(found["mad_score_normalized"]),
+        columns=columns,
+        rows=_rows(cases, columns, found["task_scores"]),
+        cases=cases,
+        checks=sorted(
+            (_check(contract, one) for contract, one in found["contracts"].items()),
+            key=lambda check: _WORST_FIRST.index(check.verdict),
+        ),
+        checks_id=ids.new(name, "contracts"),
+    )
+
+
+def _facts(found: dict[str, Any]) -> Facts:
+    """The line under an architecture's name."""
+    settings = found["settings"].values()
+    facts = [("parameters", count_text(found["parameters"]))]
+    if settings:
+        state_size = found["state_size"]
+        facts += [
+            ("state size", "not stated" if state_size is None else count_text(state_size)),
+            ("MAD score", accuracy_text(found["mad_score"])),
+            ("normalised", accuracy_text(found["mad_score_normalized"])),
+            ("trained for", seconds_text(sum(one["seconds"] for one in settings))),
+        ]
+    return facts
+
+
+def _rows(cases: list[Case], columns: list[str], task_scores: dict[str, float]) -> list[Row]:
+    cells: dict[str, dict[str, list[Case]]] = defaultdict(lambda: defaultdict(list))
+    for case in cases:
+        cells[case.task][case.knob].append(case)
+    return [
+        Row(task, [own[column] for column in columns], accuracy_text(task_scores.get(task)))
+        for task, own in cells.items()
+    ]
+
+
+def _check(name: str, found: dict[str, Any]) -> Check:
+    """A contract that warns holds, with a detail."""
+    verdict = _known(found["verdict"])
+    if verdict == "pass" and found["detail"]:
+        verdict = "warning"
+    detail = found["detail"].removeprefix("warning: ") if verdict == "warning" else found["detail"]
+    return Check(name, verdict, detail, verdict not in ("pass", "warning", "skipped"))
+
+
+def _known(verdict: str) -> str:
+    """A verdict of a later version is not mistaken for a pass."""
+    return verdict if verdict in SIGNS else "error"
+
+
+# -- one setting ------------------------------------------------------------------------------------------------------
+
+
+def _case(setting: str, found: dict[str, Any], own_id: str) -> Case:
+    name = setting.removeprefix(found["task"]).removeprefix("[").removesuffix("]")
+    knob, _, value = name.partition("=")
+    verdict = _known(found["verdict"])
+    return Case(
+        id=own_id,
+        task=found["task"],
+        name=name,
+        knob=knob,
+        value=value,
+        verdict=verdict,
+        note="counts as a pass" if verdict == "inconclusive" and passes(found) else "",
+        is_failing=fails(found),
+        detail=found["detail"],
+        score=score_text(found["normalized"]),
+        shade=_shade(found["normalized"]),
+        facts=_case_facts(found),
+        curves=learning_curves(found, needed(found), _curve_label(setting, found)),
+        trials=[_trial_row(trial, found["best"] or {}) for trial in found["trials"]],
+        params=[(key, str(value)) for key, value in found["params"].items()],
+        run=_run(found),
+    )
+
+
+def _in_order(cases: list[Case], settings: dict[str, Any]) -> list[Case]:
+    """By task; the baseline first, then each knob, from the value closest to the baseline's to the farthest one.
+
+    Farther is harder, and this does not ask in which direction a knob is hard.
+    """
+    base = {one["task"]: one["params"] for one in settings.values()}
+    base |= {case.task: dict(case.params) for case in cases if case.knob == BASELINE}
+    tasks = list(dict.fromkeys(case.task for case in cases))
+    knobs = list(dict.fromkeys([BASELINE, *(case.knob for case in cases)]))
+    return sorted(
+        cases, key=lambda c: (tasks.index(c.task), knobs.index(c.knob), _away(c.value, base[c.task].get(c.knob)))
+    )
+
+
+def _away(value: str, base: Any) -> float:
+    """How far a knob's value is from the baseline's; what is no number comes last, as it came."""
+    try:
+        distance = abs(float(value) - float(base))
+    except (TypeError, ValueError, OverflowError):
+        return math.inf
+    return distance if math.isfinite(distance) else math.inf
+
+
+def _shade(normalized: float | None) -> int | None:
+    return None if normalized is None else bisect(SHADES, normalized)
+
+
+def _case_facts(found: dict[str, Any]) -> Facts:
+    asked, normalized = needed(found), found["normalized"]
+    difference = None if asked is None or normalized is None else normalized - asked
+    baseline = found["baseline"]
+    facts = [
+        ("normalised", score_text(normalized)),
+        ("baseline’s line" if baseline else "threshold", score_text(asked)),
+        ("difference", difference_text(difference)),
+        ("accuracy", accuracy_text(found["accuracy"])),
+        ("trivial", accuracy_text(found["trivial"])),
+        ("oracle", accuracy_text(found["oracle"])),
+    ]
+    if baseline:
+        line = f"lowest of {baseline['seeds']} seeds {number_text(baseline['lowest'])}, less {baseline['margin']:g}"
+        facts.append(("baseline", f"{baseline['source']}: {line}"))
+    if len(found.get("scores", ())) > 1:
+        seeds = ", ".join(f"{score_text(score)} (seed {int(seed)})" for seed, score in found["scores"])
+        facts.append(("seeds", seeds))
+    return facts
+
+
+def _curve_label(setting: str, found: dict[str, Any]) -> str:
+    """What a picture of learning curves says to those who do not see it."""
+    ends = [f"{trial['stopped']} at step {trial['steps']}" for trial in found["trials"]]
+    last = [trial["curve"][-1][1] for trial in found["trials"] if trial["curve"]]
+    best = f", the best ends at {max(last):.3f}" if last else ""
+    return f"Validation accuracy of {setting} by step: {', '.join(ends)}{best}."
+
+
+def _trial_row(trial: dict[str, Any], best: dict[str, Any]) -> TrialRow:
+    point = [("seed", str(trial["seed"]))]
+    point += [("lr", number_text(trial["lr"])), ("weight decay", number_text(trial["weight_decay"]))]
+    last = trial["curve"][-1][1] if trial["curve"] else None
+    return TrialRow(point, count_text(trial["steps"]), trial["stopped"], accuracy_text(last), is_best(trial, best))
+
+
+def _run(found: dict[str, Any]) -> str:
+    """Where and how a setting was trained."""
+    steps = sum(trial["steps"] for trial in found["trials"])
+    stored = ", from the store" if found["stored"] else ""
+    return (
+        f"{_counted(len(found['trials']), 'trial')}, {steps:,} steps, {seconds_text(found['seconds'])}, "
+        f"{found['device']}, engine {found['engine']}{stored}; task version {found['task_version']}"
+    )
+
+
+# -- several architectures --------------------------------------------------------------------------------------------
+
+
+def _compared(architectures: list[Architecture], found: dict[str, Any], tasks: list[str]) -> list[Compared]:
+    """The highest MAD score first, those without one last."""
+    ordered = sorted(architectures, key=lambda a: -(found[a.name]["mad_score"] or -1.0))
+    return [
+        Compared(
+            architecture=one,
+            means=list(_means(one, found[one.name], tasks)),
+            parameters=count_text(found[one.name]["parameters"]),
+            state_size=count_text(found[one.name]["state_size"]),
+        )
+        for one in ordered
+    ]
+
+
+def _means(architecture: Architecture, found: dict[str, Any], tasks: list[str]) -> Iterator[Mean]:
+    """Of each task: MAD's score, the shade of the normalised one, and the worst verdict of its settings."""
+    settings = found["settings"].values()
+    for task in tasks:
+        own = [one for one in settings if one["task"] == task]
+        cases = [case for case in architecture.cases if case.task == task]
+        failing = [case for case in cases if case.is_failing]
+        worst = min((case.verdict for case in failing or cases), key=_WORST_FIRST.index, default=None)
+        note = f"{len(failing)} of {len(cases)}" if failing and len(cases) > 1 else ""
+        normalized = [one["normalized"] for one in own if one["normalized"] is not None]
+        shade = _shade(mean(normalized)) if normalized else None
+        yield Mean(task, accuracy_text(found["task_scores"].get(task)), shade, worst, note)
+
+
+# -- anchors ----------------------------------------------------------------------------------------------------------
+
+
+class Ids:
+    """Anchors that can be read, and that no two things share."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def new(self, *parts: str) -> str:
+        """An id of letters, digits and hyphens, for a thing with these names."""
+        words = re.findall(r"[A-Za-z0-9_.]+", " ".join(parts))
+        plain = "-".join(("arch", *words))  # the page's own ids begin differently
+        own, count = plain, 1
+        while own in self._given:
+            count += 1
+            own = f"{plain}-{count}"
+        self._given.add(own)
+        return own

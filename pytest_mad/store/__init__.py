@@ -1,0 +1,1 @@
+"""What was computed before: trials, contracts and checkpoints, found again by content."""

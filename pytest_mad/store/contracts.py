@@ -1,0 +1,103 @@
+"""Contract verdicts that are found again instead of being checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_mad.architectures.source import code_digest, source_digest
+from pytest_mad.architectures.targets import Architecture
+from pytest_mad.common.packages import version
+from pytest_mad.gate import Verdict
+from pytest_mad.presets.reading import Setting
+
+from .folder import DamagedError, Store, Stored, key_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from .trials import Identity
+
+_CODE = ("contracts", "evaluation", "training", "presets", "tasks", "architectures", "common")
+_OUTCOMES = ("pass", "skipped")
+
+
+class StoredContract:
+    """The place of one contract's verdict in the store.
+
+    A contract is about cases that no trial meets, so evidence of training steps is not enough: the source must be the
+    same too. Only what holds, or does not apply, is kept: what is broken is soon found again, with its traceback.
+    """
+
+    def __init__(
+        self, store: Store, identity: Identity, setting: Setting, limits: tuple[int | None, ...], device: torch.device
+    ) -> None:
+        from .trials import surroundings
+
+        self._store, self._identity = store, identity
+        self._what = {
+            "setting": setting.id,
+            "width": setting.width,
+            "recipe": setting.recipe.to_json(),
+            **setting.identity(),
+            "limits": limits,
+            "shapes": identity.shapes,
+            "code": code_digest(*_CODE),
+            "hypothesis": version("hypothesis"),
+            **surroundings(device),
+        }
+
+    def find(self, name: str) -> Verdict | None:
+        """The verdict on the same source, if today's model also does what that one did."""
+        key = self._key(name)
+        if key is None:
+            return None
+        for stored in self._store.find("contract", key):
+            outcome, detail = stored.header.get("verdict"), stored.header.get("detail")
+            if outcome not in _OUTCOMES or not isinstance(detail, str):
+                self._store.note(f"{stored.path.name} has no verdict and is not used; delete it")
+            elif self._identity.is_marked(stored.header) and self._begins_as(stored):
+                self._store.used(stored)
+                return Verdict(outcome, detail)
+        return None
+
+    def _begins_as(self, stored: Stored) -> bool:
+        """Whether today's model does at first what the stored one did: a file that it reads may say otherwise."""
+        try:
+            return self._identity.start.agrees(stored.tensors())
+        except DamagedError as error:
+            self._store.note(f"{stored.path.name} {error} and is not used; delete it")
+            return False
+
+    def keep(self, name: str, verdict: Verdict) -> None:
+        key = self._key(name)
+        mine = self._identity
+        if key and verdict.outcome in _OUTCOMES and mine.source and mine.is_as_loaded():
+            header = mine.marks() | {"verdict": verdict.outcome, "detail": verdict.detail}
+            self._store.write("contract", key, mine.which(), header, mine.start.values)
+
+    def _key(self, name: str) -> str | None:
+        """None for a contract of the user's whose source cannot be read."""
+        from pytest_mad.contracts.base import contracts
+
+        module = contracts()[name].check.__module__
+        source = code_digest(*_CODE) if module.startswith("pytest_mad.") else source_digest([module])
+        return source and key_of(self._what | {"contract": name, "contract_source": source})
+
+
+def stored_contracts(
+    store: Store | None,
+    architecture: Architecture,
+    setting: Setting,
+    limits: tuple[int | None, ...],
+    device: torch.device,
+) -> StoredContract | None:
+    """Where an architecture's verdicts are kept; None without a store, or for a model that cannot be asked."""
+    from .trials import identify
+
+    if store is None:
+        return None
+    try:
+        identity = identify(architecture, setting, setting.recipe.points[0], 0, None, device)
+    except Exception:  # the contracts say what is wrong with it
+        return None
+    return StoredContract(store, identity, setting, limits, device)

@@ -1,0 +1,319 @@
+"""Trials and contracts that are found again instead of being computed, and trials that go on where they stopped."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytest_mad.architectures.build import build_model
+from pytest_mad.architectures.source import code_digest, source_digest
+from pytest_mad.architectures.targets import Architecture
+from pytest_mad.common.packages import version
+from pytest_mad.presets.reading import Setting
+from pytest_mad.presets.recipe import Point
+from pytest_mad.training.compiled import compiled_from
+from pytest_mad.training.data import TaskData, load_data
+from pytest_mad.training.metrics import Accuracies
+from pytest_mad.training.trial import Training, Trial, evaluate, initial_model, parameter_count, to_device
+
+from .checkpoint import below, can_be_restored, load_weights, pack, unpack, weights_of
+from .evidence import Evidence, gather, hidden_state
+from .folder import DamagedError, Store, Stored, key_of
+
+#: What a trial computes with, beside the model.
+_CODE = ("training", "presets", "tasks", "architectures", "common")
+_KERNELS = ("triton", "flash-linear-attention", "mamba-ssm", "causal-conv1d", "flash-attn")
+#: Parts of a recipe that choose among trials and change none.
+_OF_SWEEPS = ("points", "race", "selection", "metric")
+#: How far apart the scores of two formulas of one function may lie: an answer on the edge may tip over.
+_OF_TIES = 0.005
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Which model a trial begins with: its shapes, its source, and what it does in its first steps."""
+
+    make: Callable[[], nn.Module]
+    parameters: int
+    #: name, shape, dtype and whether it is trained, of all parameters and buffers
+    shapes: tuple[tuple[object, ...], ...]
+    read_source: Callable[[], str | None]
+    #: None where it cannot be read, or is no longer what was loaded
+    source: str | None
+    start: Evidence
+    #: what the model carries at first beside its parameters, e.g. values that were read from a file
+    hidden: str | None
+
+    def which(self, *evidence: Evidence) -> str:
+        """Another one for another model, so that none takes the place of another's file."""
+        marks = "" if self.start.is_enough else f"{self.source} {self.hidden}"
+        digest = hashlib.sha256(marks.encode())
+        for one in (self.start, *evidence):
+            for name in sorted(one.values):
+                digest.update(one.values[name].numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def marks(self) -> dict[str, Any]:
+        """What a file says of the model beside evidence."""
+        return {"source": self.source, "hidden": self.hidden}
+
+    def is_marked(self, header: dict[str, Any]) -> bool:
+        """Whether source and first state are known, and are those of a file."""
+        return None not in self.marks().values() and all(header.get(k) == v for k, v in self.marks().items())
+
+    def is_as_loaded(self) -> bool:
+        """Whether no file of the source was edited meanwhile: the results would stand beside the wrong text."""
+        return self.read_source() == self.source
+
+
+@functools.lru_cache(maxsize=64)
+def identify(
+    architecture: Architecture, setting: Setting, point: Point, seed: int, data_dir: Path | None, device: torch.device
+) -> Identity:
+    """The identity of one trial's model. Kept: contracts ask for the same one again and again."""
+
+    def make() -> nn.Module:
+        return initial_model(lambda: build_model(architecture, setting, device), setting, point, seed, device)
+
+    model = make()
+    classes = sorted({type(module).__module__ for module in model.modules()})
+    read_source = functools.partial(source_digest, architecture.modules, classes)
+    is_as_loaded = architecture.modules and source_digest(architecture.modules) == architecture.loaded
+    return Identity(
+        make=make,
+        parameters=parameter_count(model),
+        shapes=tuple(
+            (name, tuple(tensor.shape), str(tensor.dtype), tensor.requires_grad)
+            for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        ),
+        read_source=read_source,
+        source=read_source() if is_as_loaded else None,
+        start=gather(make, setting, point, load_data(setting, seed, data_dir), device),
+        hidden=hidden_state(model, buffers=True),
+    )
+
+
+def surroundings(device: torch.device) -> dict[str, Any]:
+    """What the numbers of any computation depend on, beside what is computed."""
+    is_cuda = device.type == "cuda"
+    return {
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
+        "matmul": torch.get_float32_matmul_precision(),
+        "kernels": {name: version(name) for name in _KERNELS} if is_cuda else {},
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a trial is, beside its model."""
+
+    setting: Setting
+    point: Point
+    seed: int
+    data: TaskData
+    device: torch.device
+    engine: str
+
+    def key(self, identity: Identity) -> str:
+        recipe = {name: value for name, value in self.setting.recipe.to_json().items() if name not in _OF_SWEEPS}
+        return key_of(
+            {
+                "task": self.setting.task,
+                "version": self.setting.family.version,
+                "params": self.setting.params.to_json(),
+                "data": _content(self.data),
+                "recipe": recipe,
+                "point": asdict(self.point),
+                "seed": self.seed,
+                "engine": self.engine,
+                "threads": 1,
+                "compiled": self._compiled_from(identity.parameters),
+                "shapes": identity.shapes,
+                "code": code_digest(*_CODE),
+                **surroundings(self.device),
+            }
+        )
+
+    def _compiled_from(self, parameters: int) -> int | None:
+        """Rounding is another from this step on; and without a compiler it stays what it was."""
+        is_compiled = self.device.type == "cpu" and self.engine == "loop"
+        return compiled_from(parameters, self.setting, self.point) if is_compiled else None
+
+
+def stored_trial(
+    store: Store | None, architecture: Architecture, data_dir: Path | None, spec: Spec
+) -> StoredTrial | None:
+    """Where a trial is, or will be, stored; None without a store, or for a model that cannot be trained."""
+    if store is None:
+        return None
+    try:
+        identity = identify(architecture, spec.setting, spec.point, spec.seed, data_dir, spec.device)
+    except Exception as error:
+        store.note(f"a model that fails in its first steps is not kept ({type(error).__name__})")
+        return None
+    return StoredTrial(store, identity, spec)
+
+
+class StoredTrial:
+    """One trial's place in the store. It is also where the trial is kept while it is under way."""
+
+    def __init__(self, store: Store, identity: Identity, spec: Spec) -> None:
+        self._store, self._identity, self._spec = store, identity, spec
+        self._key, self._which = spec.key(identity), identity.which()
+        #: what checkpoints must share with the start; None where there can be none
+        self._hidden: str | None = None
+
+    def find(self) -> tuple[Trial, nn.Module] | None:
+        """The trial and its trained model, if today's model is the one that was trained."""
+        candidates = (self._read_safely(stored) for stored in self._store.find("trial", self._key))
+        return next(filter(None, candidates), None)
+
+    def _read_safely(self, stored: Stored) -> tuple[Trial, nn.Module] | None:
+        try:
+            found = self._read(stored)
+        except DamagedError as error:
+            self._store.note(f"{stored.path.name} {error} and is not used; delete it")
+        except Exception:  # today's model does not bear those weights: it is another
+            return None
+        else:
+            if found:
+                self._store.used(stored)
+            return found
+        return None
+
+    def _read(self, stored: Stored) -> tuple[Trial, nn.Module] | None:
+        mine, tensors, spec = self._identity, stored.tensors(), self._spec
+        trial = trial_from(stored.header.get("trial"), spec.point, spec.seed)
+        by_evidence = mine.start.is_enough and stored.header.get("by_evidence") is True
+        if not (by_evidence or mine.is_marked(stored.header)) or not mine.start.agrees(below("start.", tensors)):
+            return None
+        weights = below("weights.", tensors)
+        if not self._end(weights).agrees(below("end.", tensors)):
+            return None
+        model = load_weights(mine.make(), weights).eval()
+        test = evaluate(model, to_device(spec.data.test, spec.device), spec.setting.recipe)
+        return (trial, model) if abs(test.accuracy - trial.test.accuracy) <= _OF_TIES else None
+
+    def _end(self, weights: dict[str, Tensor]) -> Evidence:
+        """Evidence of today's model with trained weights."""
+        spec = self._spec
+        return gather(
+            lambda: load_weights(self._identity.make(), weights), spec.setting, spec.point, spec.data, spec.device
+        )
+
+    def keep(self, trial: Trial, model: nn.Module) -> None:
+        """Store a finished trial; what was kept of it on the way is no longer needed."""
+        mine = self._identity
+        try:
+            weights = weights_of(model)
+            end = self._end(weights)
+        except Exception as error:  # the trial is as good as without a store
+            self._store.note(f"a model that does not bear its own weights anew is not kept ({type(error).__name__})")
+        else:
+            if mine.source and not mine.is_as_loaded():
+                self._store.note("a source file was edited while it ran, so what it trained is not kept")
+            else:
+                tensors = {f"weights.{name}": tensor for name, tensor in weights.items()}
+                tensors |= {f"start.{name}": value for name, value in mine.start.values.items()}
+                tensors |= {f"end.{name}": value for name, value in end.values.items()}
+                header = mine.marks() | {
+                    "by_evidence": mine.start.is_enough and end.is_enough,
+                    "trial": asdict(trial),
+                }
+                self._store.write("trial", self._key, mine.which(end), header, tensors)
+        self._store.remove("checkpoint", self._key, self._which)
+
+    def resume(self, training: Training) -> None:
+        """Bring the training to the last evaluation that it reached in a run that was cut off."""
+        if self._identity.source is None or not can_be_restored(training.model):
+            return
+        self._hidden = hidden_state(training.model, buffers=False)
+        for stored in self._store.find("checkpoint", self._key, self._which):
+            if self._identity.is_marked(stored.header):
+                try:
+                    unpack(training, stored.header, stored.tensors())
+                except DamagedError as error:
+                    self._store.note(f"{stored.path.name} {error} and is not used; delete it")
+
+    def save(self, training: Training) -> None:
+        """Keep the training as it is now, unless its model carries a state beside its tensors."""
+        if self._hidden is None or hidden_state(training.model, buffers=False) != self._hidden:
+            return
+        try:
+            plain, tensors = pack(training)
+        except Exception:  # tensors of a kind that no file holds
+            self._hidden = None
+            return
+        if self._identity.is_as_loaded():
+            self._store.write("checkpoint", self._key, self._which, self._identity.marks() | plain, tensors)
+
+
+def trial_from(data: Any, point: Point, seed: int) -> Trial:
+    """A trial from the plain values of a file; :class:`DamagedError` for what no trial can have found."""
+    try:
+        trial = Trial(
+            point=point,
+            seed=seed,
+            steps=_whole(data["steps"]),
+            stopped=data["stopped"],
+            curve=tuple((_whole(step), _share(accuracy)) for step, accuracy in data["curve"]),
+            validation=_accuracies(data["validation"]),
+            test=_accuracies(data["test"]),
+            seconds=_number(data["seconds"]),
+            note=_text(data.get("note", "")),
+        )
+        is_right = data["point"] == asdict(point) and data["seed"] == seed
+        is_right = is_right and trial.stopped in ("solved", "hopeless", "budget") and len(trial.curve) > 0
+    except Exception as error:  # whatever the file says
+        raise DamagedError(f"is no trial: {type(error).__name__}") from None
+    if not is_right:
+        raise DamagedError("is another trial")
+    return trial
+
+
+def _accuracies(data: dict[str, Any]) -> Accuracies:
+    return Accuracies(**{name: _share(value) for name, value in data.items()})
+
+
+def _share(value: object) -> float:
+    number = _number(value)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
+
+
+def _number(value: object) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+        raise ValueError
+    return float(value)  # type: ignore[arg-type]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError
+    return value
+
+
+def _content(data: TaskData) -> str:
+    """A digest of the data itself: a task of the user's may change without another version."""
+    digest = hashlib.sha256()
+    for batch in data:
+        for array in batch:
+            digest.update(array.tobytes())
+    return digest.hexdigest()[:32]

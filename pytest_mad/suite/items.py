@@ -1,0 +1,243 @@
+"""Virtual collection: the suite, one collector per architecture, one item per contract and setting.
+
+The nodes hang below the session and have no file. Their ids are passed as strings: since pytest 9.2 an id made from a
+bracketed name no longer equals its text, and ``--lf`` would lose it (pytest-dev/pytest#15045).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_mad.architectures.targets import Architecture
+from pytest_mad.evaluation.contract import ContractResult
+from pytest_mad.evaluation.setting import RunOptions
+from pytest_mad.executors.inline import Executor, Inline
+from pytest_mad.executors.ray.units import CONTRACT_COST, most_trials
+from pytest_mad.presets.reading import Setting
+from pytest_mad.report.progress import Course, Work, live_progress
+from pytest_mad.results.result import Result
+
+from .crashes import marked, watched
+from .plan import Plan, matches
+from .xdist import order
+
+if TYPE_CHECKING:
+    from _pytest._code.code import ExceptionInfo, TerminalRepr
+
+ROOT = "mad"
+RESULT = pytest.StashKey["Result | ContractResult"]()
+#: Settings that have trained in this process, for the time left.
+COURSES = pytest.StashKey[list[Course]]()
+
+
+class ContractWarning(UserWarning):
+    """A contract that is broken and does not fail the run."""
+
+
+class VerdictError(Exception):
+    """A verdict that is no pass; shown in the report instead of a traceback of ours."""
+
+    def __init__(self, result: Result | ContractResult, user_traceback: str = "") -> None:
+        super().__init__(result.reason())
+        self.user_traceback = user_traceback
+
+
+class MadSuite(pytest.Collector):
+    """All architectures of the plan."""
+
+    def collect(self) -> Iterator[pytest.Collector]:
+        plan = self.config.stash[PLAN]
+        for architecture in plan.architectures:
+            yield MadArchitecture.from_parent(
+                self, name=architecture.name, nodeid=f"{self.nodeid}::{architecture.name}", architecture=architecture
+            )
+
+
+class MadArchitecture(pytest.Collector):
+    """The contracts and settings of one architecture, all of them or its part of a shard."""
+
+    def __init__(self, architecture: Architecture, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.architecture = architecture
+
+    def collect(self) -> Iterator[pytest.Item]:
+        own = shard_costs(self.config.stash[PLAN])
+        return (item for item in self._all() if item.nodeid in own)
+
+    def _all(self) -> Iterator[pytest.Item]:
+        plan = self.config.stash[PLAN]
+        for contract in plan.run.contracts.names():
+            name = f"contract[{contract}]"
+            yield MadContract.from_parent(
+                self, name=name, nodeid=f"{self.nodeid}::{name}", architecture=self.architecture, contract=contract
+            )
+        for setting in plan.settings.values():
+            yield MadItem.from_parent(
+                self,
+                name=setting.id,
+                nodeid=f"{self.nodeid}::{setting.id}",
+                architecture=self.architecture,
+                setting=setting,
+            )
+
+
+class JudgedItem(pytest.Item):
+    """What settings and contracts have in common as items: a verdict."""
+
+    def __init__(self, architecture: Architecture, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.architecture = architecture
+        self.add_marker("mad")
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """What runs inside may take the process with it, unless it only waits for another."""
+        if not isinstance(executor(self.config), Inline):
+            yield
+            return
+        with watched(self.config), marked(self.config, f"{self.architecture.name}, {self.name}"):
+            yield
+
+    def conclude(self, result: Result | ContractResult, traceback: str) -> None:
+        """Leave the result for the report, and end as it says."""
+        self.stash[RESULT] = result
+        if result.verdict == "skipped":
+            pytest.skip(result.detail)
+        if not result.passed:
+            raise VerdictError(result, traceback)
+
+    def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
+        """One line with the verdict; behind the user's own traceback, if their code raised, once more.
+
+        pytest's short summary and JUnit's message show the first line only.
+        """
+        if isinstance(excinfo.value, VerdictError):
+            verdict, user_traceback = str(excinfo.value), excinfo.value.user_traceback
+            return f"{verdict}\n\n{user_traceback}\n{verdict}" if user_traceback else verdict
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
+        return ROOT, 0, self.nodeid  # pytest asks for a line where a mark skips
+
+    @functools.cached_property
+    def location(self) -> tuple[str, int | None, str]:
+        """No line of a file that is there."""
+        file, _, name = super().location
+        return file, None, name
+
+
+class MadItem(JudgedItem):
+    """One setting of one architecture: its whole sweep."""
+
+    def __init__(self, setting: Setting, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.setting = setting
+
+    def runtest(self) -> None:
+        items = [item for item in self.session.items if isinstance(item, MadItem)]
+        run, courses = self.config.stash[PLAN].run, self.config.stash.setdefault(COURSES, [])
+        works = [work(item.architecture, item.setting, run) for item in items]
+        with self.guarded(), live_progress(self.config, works, items.index(self) + 1, courses) as progress:
+            outcome = executor(self.config).setting(self.architecture, self.setting, progress)
+        self.conclude(*outcome)
+
+
+def work(architecture: Architecture, setting: Setting, run: RunOptions) -> Work:
+    """What the time of a setting depends on: how many trials it may take, and whether it may take fewer steps."""
+    recipe, most = setting.recipe, most_trials(setting, run)
+    may_race = most > 1 and not run.record and (recipe.race or run.baseline is not None)
+    return Work(
+        architecture=architecture.name,
+        name=setting.id.removesuffix("[baseline]"),
+        cost=setting.cost,
+        most_trials=most,
+        may_end_early=may_race or recipe.solved_at <= 1 or recipe.hopeless_after < 1,
+    )
+
+
+class MadContract(JudgedItem):
+    """One contract of one architecture, checked without any training."""
+
+    def __init__(self, contract: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.contract = contract
+
+    def runtest(self) -> None:
+        with self.guarded():
+            result, traceback = executor(self.config).contract(self.architecture, self.contract)
+        if result.is_warning:
+            try:
+                warnings.warn(result.explain(), ContractWarning, stacklevel=1)
+            except ContractWarning:  # the project makes errors of warnings
+                result, traceback = replace(result, verdict="fail"), ""
+        self.conclude(result, traceback)
+
+
+PLAN = pytest.StashKey[Plan]()
+EXECUTOR = pytest.StashKey[Executor]()
+
+
+def executor(config: pytest.Config) -> Executor:
+    """What gives the items their results."""
+    plan = config.stash[PLAN]
+    return config.stash.setdefault(EXECUTOR, Inline(plan.run, plan.sizes()))
+
+
+def suite_arguments(config: pytest.Config) -> list[str]:
+    """Take the suite's own arguments out of ``config.args`` and return them as node-id prefixes.
+
+    ``mad::...`` is always the suite's, a bare ``mad`` unless there is such a directory. Without any argument on the
+    command line the suite is all that runs.
+    """
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args = []
+        return [ROOT]
+    bare = {ROOT} if not (config.invocation_params.dir / ROOT).exists() else set()
+    own = [a for a in config.args if a in bare or a.startswith(f"{ROOT}::")]
+    config.args = [a for a in config.args if a not in own]
+    return own
+
+
+def item_costs(plan: Plan) -> dict[str, float]:
+    """Committed estimates of all items by node id, in order."""
+    contracts = {f"contract[{name}]": CONTRACT_COST for name in plan.run.contracts.names()}
+    own = contracts | {setting.id: setting.cost for setting in plan.settings.values()}
+    return {f"{ROOT}::{a.name}::{item}": cost for a in plan.architectures for item, cost in own.items()}
+
+
+def item_identities(plan: Plan) -> dict[str, object]:
+    """What every item asks, by node id: whatever else could tell two suites apart whose costs are the same."""
+    found: dict[str, object] = dict(item_costs(plan))
+    for architecture in plan.architectures:
+        for setting in plan.settings.values():
+            asked = [setting.cost, setting.threshold, plan.run.seeds, plan.run.first_seed]
+            found[f"{ROOT}::{architecture.name}::{setting.id}"] = [*asked, setting.identity()]
+    return found
+
+
+def shard_costs(plan: Plan) -> dict[str, float]:
+    """The same of the items that this job runs: all, or its shard's."""
+    costs = item_costs(plan)
+    own = plan.shard.own(costs) if plan.shard else costs
+    return {item: cost for item, cost in costs.items() if item in own}
+
+
+def add_items(session: pytest.Session, prefixes: list[str], items: list[pytest.Item]) -> None:
+    """Collect the suite and put its selected items behind the ordinary ones.
+
+    This runs before other plugins select, so that ``-k``, ``-m``, ``--lf``, ``--sw`` and ``--deselect`` work on them.
+    """
+    if not prefixes:
+        return
+    suite, costs = MadSuite.from_parent(session, name=ROOT, nodeid=ROOT), shard_costs(session.config.stash[PLAN])
+    own = [item for item in session.genitems(suite) if matches(item.nodeid, prefixes)]
+    workers = getattr(session.config, "workerinput", {}).get("workercount", 1)
+    items.extend(own[i] for i in order([costs[item.nodeid] for item in own], workers))

@@ -1,0 +1,134 @@
+"""What a session leaves behind: report files, the baseline, and what GitHub Actions shows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from pytest_mad.architectures.targets import Architecture
+from pytest_mad.common.errors import what_happened
+from pytest_mad.common.files import FileError, refuse_unwritable, write_text
+from pytest_mad.common.packages import version
+from pytest_mad.gate.baseline import ambiguous, doubts, merged, read_entries, recorded, write_entries
+from pytest_mad.report.github import append_summary, error_commands, place
+from pytest_mad.report.writing import MissingPackageError, check_packages, rendered
+
+from . import options
+from .options import flag
+
+
+class Closing(NamedTuple):
+    """How writing went."""
+
+    #: lines about a recorded baseline
+    recorded: list[str]
+    #: one line per file that was asked for and could not be written
+    errors: list[str]
+    #: the same for a file that nobody asked for
+    warnings: list[str]
+
+
+def check_report_paths(config: pytest.Config) -> None:
+    """Raise ``pytest.UsageError`` now for a report that could not be written at the end, or replace another file."""
+    taken = {}
+    for name in ("mad_baseline", "mad_update_baseline"):
+        given = options.value(config, name)
+        if given is not None:
+            taken[Path(config.invocation_params.dir, given).resolve()] = flag(name)
+    for name, path in report_paths(config).items():
+        other = taken.setdefault(path.resolve(), flag(name))
+        if other != flag(name):
+            raise pytest.UsageError(f"{flag(name)}={config.getoption(name)}: is the file of {other}; write another one")
+        with _as_usage_error(f"{flag(name)}={config.getoption(name)}"):
+            check_packages(name)
+            refuse_unwritable(path)
+
+
+def report_paths(config: pytest.Config) -> dict[str, Path]:
+    """The report files that were asked for, by their options; relative to the invocation directory."""
+    given = {name: options.value(config, name) for name in options.REPORTS}
+    directory = config.invocation_params.dir
+    return {name: Path(directory, path) for name, path in given.items() if path is not None}
+
+
+def close(config: pytest.Config, records: list[dict[str, Any]], content: Callable[[], dict[str, Any]]) -> Closing:
+    """Write everything that was asked for; what cannot be written keeps nothing else from being written."""
+    lines, errors, warnings = list[str](), list[str](), list[str]()
+    update = options.value(config, "mad_update_baseline")
+    if update is not None:
+        path = Path(config.invocation_params.dir, update)
+        with _noted(errors, f"--mad-update-baseline={path}"):
+            lines = update_baseline(path, records)
+    paths, summary = report_paths(config), os.environ.get("GITHUB_STEP_SUMMARY")
+    results = content() if paths or summary else {}
+    for name, path in paths.items():
+        with _noted(errors, f"{flag(name)}={path}"):
+            write_text(path, rendered(name, results))
+    if summary:
+        with _noted(warnings, f"GITHUB_STEP_SUMMARY={summary}"):
+            append_summary(summary, results)
+    return Closing(lines, errors, warnings)
+
+
+def update_baseline(path: Path, records: list[dict[str, Any]]) -> list[str]:
+    """Merge what was recorded into the baseline, as it is by now; a setting that did not finish keeps its old entry.
+
+    Returns what to say of it: how much was recorded, and what a reviewer should look at twice.
+    """
+    entries, unclear = recorded(records, version("torch") or ""), ambiguous(records)
+    old = read_entries(path) if path.exists() else {}
+    if entries:
+        write_entries(path, merged(old, entries))
+    for architecture, setting in sorted(unclear):
+        raise FileError(f"{architecture}, {setting} was measured twice with different scores, so it is not recorded")
+    count = sum(map(len, entries.values()))
+    said = f"{count} of {len(records)} settings recorded in {path}" if count else "nothing was recorded"
+    return [said, *doubts(old, entries)]
+
+
+def annotation_lines(
+    config: pytest.Config,
+    failed: dict[str, tuple[str, int | None, str]],
+    architectures: tuple[Architecture, ...],
+    content: dict[str, Any],
+) -> list[str]:
+    """For GitHub Actions: an error per failing architecture, at its factory or else at the user's test.
+
+    ``failed`` has where the first failing item of an architecture stands. A test may be glad of a verdict that is no
+    pass, so an architecture whose items all passed gets none.
+    """
+    workspace = os.environ.get("GITHUB_WORKSPACE")
+    places = {
+        name: place(str(config.rootpath / file), line + 1, workspace)
+        for name, (file, line, _) in failed.items()
+        if line is not None
+    }
+    places |= {a.name: place(a.file, a.line, workspace) for a in architectures if a.file}
+    failing = {name: found for name, found in content["architectures"].items() if name in failed}
+    return error_commands(content | {"architectures": failing}, places)
+
+
+@contextlib.contextmanager
+def _as_usage_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileError, MissingPackageError) as error:
+        raise pytest.UsageError(f"{what}: {error}") from None
+
+
+@contextlib.contextmanager
+def _noted(lines: list[str], what: str) -> Iterator[None]:
+    """Go on behind a file that cannot be written, with a line about it."""
+    try:
+        yield
+    except OSError as error:
+        lines.append(f"{what}: cannot be written: {error.strerror}")
+    except FileError as error:
+        lines.append(f"{what}: {error}")
+    except Exception as error:  # a report that cannot be made must not take the others with it
+        lines.append(f"{what}: {what_happened(error, 'writing')}")

@@ -1,0 +1,341 @@
+"""From options to architectures and settings, with every usage error found before anything is trained."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mad.architectures.targets import TARGETS, Architecture, TargetError, check_unique
+from pytest_mad.common.errors import suggestion, user_traceback
+from pytest_mad.common.files import FileError, is_there, refuse_unwritable
+from pytest_mad.evaluation.contract import ContractOptions, Mode
+from pytest_mad.evaluation.setting import RunOptions
+from pytest_mad.gate import false_alarm_bound
+from pytest_mad.gate.baseline import (
+    Baseline,
+    BaselineError,
+    check_fits,
+    check_new,
+    load_baseline,
+    read_entries,
+    shipped_baselines,
+)
+from pytest_mad.presets.reading import Setting, as_published, select, settings, with_threshold
+
+from . import options
+from .shards import Shard
+
+CONTRACT_LENGTH = 128
+#: Options of a comparison, and reports, which the command that records a baseline leaves out.
+_NOT_IN_A_RECORDING = {
+    *("--mad-baseline", "--mad-update-baseline", "--mad-seeds", "--mad-first-seed", "--mad-margin", "--mad-timeout"),
+    *("--mad-inconclusive", "--mad-json", "--mad-html", "--mad-benchmark-json", "--mad-shard"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will measure, and how."""
+
+    architectures: tuple[Architecture, ...]
+    settings: dict[str, Setting]
+    run: RunOptions
+    #: the part of the suite that this job runs; None is all of it
+    shard: Shard | None = None
+
+    def sizes(self) -> Setting:
+        """At whose sizes a contract is asked, unless the options name another setting."""
+        return next(iter(self.settings.values()))
+
+    def gate_lines(self) -> list[str]:
+        """What the header says of a comparison with a baseline, or of a recording."""
+        lines, one = [], next(iter(self.settings.values())).gate
+        if self.run.baseline:
+            seeds = self.run.seeds or one.seeds
+            margin = one.margin if self.run.margin is None else self.run.margin
+            names = [architecture.name for architecture in self.architectures]
+            looked_up = [self.run.baseline.find(name, setting) for name in names for setting in self.settings]
+            found = [entry for _, entry in filter(None, looked_up)]
+            missing = len(looked_up) - len(found)
+            chance = sum(false_alarm_bound(len(entry.scores), seeds) for entry in found)
+            lines.append(
+                f"mad: baseline {self.run.baseline.source}, margin {margin:g}, up to {seeds} new seeds per setting; "
+                + (f"it lacks {missing} of {len(looked_up)} settings" if missing else "")
+                + ("" if missing else f"flags unchanged architectures in at most {chance:.1%} of runs")
+            )
+        if self.run.record:
+            lines.append(f"mad: recording {self.run.seeds or one.baseline_seeds} seeds per setting, without thresholds")
+        return lines
+
+
+def make_plan(config: pytest.Config) -> Plan:
+    """The plan of a run; ``pytest.UsageError`` is one line that names the option and what would be right."""
+    put_invocation_dir_on_path(config)
+    found, chosen, preset = architectures(config), chosen_settings(config), options.value(config, "mad_preset")
+    part = options.value(config, "mad_shard")
+    shard = None if part is None else Shard(*part)
+    plan = Plan(architectures=found, settings=chosen, run=run_options(config, chosen), shard=shard)
+    for setting in plan.settings.values():
+        _usage(f"--mad-preset={preset}", setting.normalized, 0.0)  # is there room between guessing and the oracle?
+    if plan.run.baseline:
+        _usage(f"--mad-baseline={plan.run.baseline.source}", check_baseline, plan, plan.run.baseline)
+    update = update_path(config)
+    if update:
+        names = [architecture.name for architecture in found]
+        _usage(f"--mad-update-baseline={update.name}", check_update, update, chosen, names)
+    return plan
+
+
+def targets(config: pytest.Config) -> tuple[tuple[str, str], ...]:
+    """Option and text of each architecture, in the order of the kinds: factories, layer stacks, mixers."""
+    return tuple((name, text) for name in TARGETS for text in config.getoption(name) or ())
+
+
+def put_invocation_dir_on_path(config: pytest.Config) -> None:
+    """With the console script ``pytest`` the current directory is not importable; in an xdist worker neither."""
+    directory = str(config.invocation_params.dir)
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+
+
+def architectures(config: pytest.Config) -> tuple[Architecture, ...]:
+    """Those of :func:`targets`."""
+    found = [_usage(f"--{name.replace('_', '-')}={text}", TARGETS[name], text) for name, text in targets(config)]
+    _usage("--mad-arch, --mad-layers, --mad-mixer", check_unique, found)
+    return tuple(found)
+
+
+def chosen_settings(
+    config: pytest.Config,
+    *,
+    preset: str | None = None,
+    tasks: list[str] | None = None,
+    threshold: float | None = None,
+) -> dict[str, Setting]:
+    """The preset's settings as options, or the ``mad`` marker's arguments, narrow them down."""
+    name = preset or options.value(config, "mad_preset")
+    chosen: dict[str, Setting] = _usage("preset= of the mad marker" if preset else "--mad-preset", settings, name)
+    for where, number in options.value(config, "mad_threshold"):
+        chosen = _usage("--mad-threshold", with_threshold, chosen, where, number)
+    wanted = tasks if tasks is not None else options.value(config, "mad_tasks")
+    if wanted is not None:
+        chosen = _usage("--mad-tasks" if tasks is None else "tasks= of the mad marker", select, chosen, wanted)
+    if options.value(config, "mad_data") is not None:
+        chosen = {name: as_published(setting) for name, setting in chosen.items()}
+    if threshold is not None:
+        chosen = _usage("threshold= of the mad marker", with_threshold, chosen, None, threshold)
+    return chosen
+
+
+def run_options(
+    config: pytest.Config, chosen: dict[str, Setting] | None = None, contracts: Sequence[str] = ()
+) -> RunOptions:
+    """How settings are run; contracts are checked at the sizes of one of the ``chosen`` ones.
+
+    ``contracts`` are a marker's, in the form of ``--mad-contract``, and come before the options'.
+    """
+    data = options.value(config, "mad_data")
+    if data is not None:
+        data = Path(config.invocation_params.dir, data)
+        if not data.is_dir():
+            raise pytest.UsageError(f"--mad-data={data}: there is no such folder")
+    where, store, device = executor(config), store_path(config), options.value(config, "mad_device")
+    if device == "cuda" and where == "inline":  # a cluster's devices are none of this machine's
+        _require_cuda()
+    return RunOptions(
+        seeds=options.value(config, "mad_seeds"),
+        first_seed=options.value(config, "mad_first_seed"),
+        device=device,
+        engine=options.value(config, "mad_engine"),
+        timeout=options.value(config, "mad_timeout"),
+        baseline=baseline(config),
+        margin=options.value(config, "mad_margin"),
+        record=update_path(config) is not None,
+        tolerant=options.value(config, "mad_inconclusive") == "pass",
+        remedy=remedy(config),
+        data_dir=data,
+        store=store,
+        contracts=replace(contract_options(config, chosen or {}, contracts), store=store),
+    )
+
+
+def executor(config: pytest.Config) -> str:
+    """Where the suite's trials run; a usage error where that cannot be."""
+    name: str = options.value(config, "mad_executor")
+    if name == "inline" and config.getoption("mad_ray_address") is not None:
+        raise pytest.UsageError(
+            f"--mad-ray-address={config.getoption('mad_ray_address')}: is for --mad-executor=ray, which is missing"
+        )
+    workers = getattr(config.option, "numprocesses", None) or len(getattr(config.option, "tx", None) or ())
+    if name == "ray" and workers:
+        raise pytest.UsageError(
+            f"--mad-executor=ray: and -n {workers}: every worker of xdist would start a Ray of its own; leave -n out, "
+            "Ray fills the cores itself"
+        )
+    if name == "ray" and importlib.util.find_spec("ray") is None:
+        raise pytest.UsageError("--mad-executor=ray: needs Ray: pip install 'pytest-mad[ray]'")
+    return name
+
+
+def contract_options(config: pytest.Config, chosen: dict[str, Setting], marked: Sequence[str] = ()) -> ContractOptions:
+    """Which contracts fail the run, which warn, which are off, and at whose sizes they are checked.
+
+    The longest sequences of at most `CONTRACT_LENGTH` tokens show most in a second or two. An autoencoder is exempt
+    from much, so its setting is taken only where there is no other.
+    """
+    where = "--mad-contract" if config.getoption("mad_contract") else "ini option mad_contract"
+    modes = [
+        *_known_contracts(where, options.value(config, "mad_contract")),
+        *_known_contracts("contracts= of the mad marker", [_marked_contract(text) for text in marked]),
+    ]
+    lengths = {setting: setting.family.input_length(setting.params) for setting in chosen.values()}
+    telling = sorted(
+        lengths,
+        key=lambda s: (s.family.bottleneck, lengths[s] > CONTRACT_LENGTH, abs(CONTRACT_LENGTH - lengths[s])),
+    )
+    return ContractOptions(
+        setting=telling[0] if telling else None,
+        largest=max(lengths, key=lambda s: (s.params.vocab_size, s.params.seq_len), default=None),
+        modes=tuple((name, Mode(*mode)) for name, mode in modes),
+        max_params=options.value(config, "mad_max_params"),
+        max_state=options.value(config, "mad_max_state"),
+    )
+
+
+def store_path(config: pytest.Config) -> Path | None:
+    """Where results are kept; None where nothing is."""
+    given = options.value(config, "mad_store")
+    if options.value(config, "mad_no_store"):
+        if given is not None and config.getoption("mad_store") is not None:
+            raise pytest.UsageError(f"--mad-store={given}: and --mad-no-store: leave one of them out")
+        return None
+    folder = config.rootpath / ".pytest_mad" if given is None else Path(config.invocation_params.dir, given)
+    if is_there(folder) and not folder.is_dir():
+        raise pytest.UsageError(f"--mad-store={folder}: is no folder")
+    return folder
+
+
+def _known_contracts(where: str, modes: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The modes of contracts, all of which exist."""
+    if modes:
+        from pytest_mad.contracts.base import contracts
+
+        for name, _ in modes:
+            if name not in contracts():
+                raise pytest.UsageError(f"{where}: unknown contract {name!r}; {suggestion(name, contracts())}")
+    return modes
+
+
+def _marked_contract(text: str) -> tuple[str, Any]:
+    mode: tuple[str, Any] = _usage(f"contracts= of the mad marker, {text!r}", options.contract, text)
+    return mode
+
+
+def baseline(config: pytest.Config) -> Baseline | None:
+    """The scores to compare with. A recording is compared only with a baseline on its own command line."""
+    name = options.value(config, "mad_baseline")
+    is_recording = config.getoption("mad_update_baseline") is not None
+    if name is None or (is_recording and config.getoption("mad_baseline") is None):
+        return None
+    if config.getoption("mad_threshold") and config.getoption("mad_baseline") is not None:
+        raise pytest.UsageError(f"--mad-baseline={name}: takes the place of thresholds, so leave --mad-threshold out")
+    directory = Path(config.invocation_params.dir)
+    try:
+        return load_baseline(name, directory)
+    except FileError as error:
+        record = f"; record it: {remedy(config)}" if not is_there(directory / name) and name.endswith(".json") else ""
+        raise pytest.UsageError(f"--mad-baseline={name}: {error}{record}") from None
+
+
+def update_path(config: pytest.Config) -> Path | None:
+    """The baseline to record, checked before anything is trained for it."""
+    given = options.value(config, "mad_update_baseline")
+    if given is None:
+        return None
+    path = Path(config.invocation_params.dir, given)
+    try:
+        if str(given) in shipped_baselines():
+            raise FileError(f"is the name of a baseline that comes with the package; write {given}.json")
+        refuse_unwritable(path)
+        if path.exists():
+            read_entries(path)
+    except FileError as error:
+        raise pytest.UsageError(f"--mad-update-baseline={given}: {error}") from None
+    return path
+
+
+def remedy(config: pytest.Config) -> str:
+    """The command that records what a baseline lacks: this one, without what belongs to a comparison."""
+    kept, arguments = [], iter(map(str, config.invocation_params.args))
+    for argument in arguments:
+        flag, has_value, _ = argument.partition("=")
+        if flag not in _NOT_IN_A_RECORDING:
+            kept.append(argument)
+        elif not has_value:
+            next(arguments, None)
+    return shlex.join(("pytest", *kept, f"--mad-update-baseline={options.value(config, 'mad_baseline')}"))
+
+
+def check_update(path: Path, chosen: dict[str, Setting], names: list[str]) -> None:
+    """Raise ``BaselineError`` where a recording would take the place of another preset's."""
+    known = read_entries(path) if path.exists() else {}
+    for name in names:
+        for setting in chosen.values():
+            entry = known.get(name, {}).get(setting.id)
+            if entry and entry.preset != setting.preset:
+                raise BaselineError(
+                    f"{name}, {setting.id} is there from preset {entry.preset!r}, but this run has {setting.preset!r}; "
+                    "write another file"
+                )
+
+
+def check_baseline(plan: Plan, known: Baseline) -> None:
+    """Raise ``BaselineError`` for an entry that was measured otherwise than this run would."""
+    for architecture in plan.architectures:
+        for setting in plan.settings.values():
+            found = known.find(architecture.name, setting.id)
+            if found:
+                check_fits(found[1], f"{found[0]}, {setting.id}", setting.identity())
+                check_new(found[1], plan.run.first_seed)
+
+
+def matches(node_id: str, prefixes: list[str]) -> bool:
+    """Whether an item is selected by node-id arguments: its id, all settings of its task, its architecture, or all."""
+    task = node_id.partition("[")[0]
+    return any(p in (node_id, task) or node_id.startswith(p + "::") for p in prefixes)
+
+
+def check_selection(ids: list[str], prefixes: list[str]) -> None:
+    """Raise ``pytest.UsageError`` for a ``mad::...`` argument that selects nothing."""
+    for prefix in prefixes:
+        if prefix != "mad" and not any(matches(node_id, [prefix]) for node_id in ids):
+            near = difflib.get_close_matches(prefix, ids, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(ids)}"
+            raise pytest.UsageError(f"{prefix} is none of the suite's items; {hint}")
+
+
+def _require_cuda() -> None:
+    """``device_count`` asks the driver's management library, so the controller gets no CUDA context."""
+    import torch
+
+    if torch.cuda.device_count() == 0:
+        raise pytest.UsageError("--mad-device=cuda: torch sees no CUDA device here; use cpu or auto")
+
+
+def _usage(option: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call, and turn a ``ValueError`` into a usage error of this option, behind the traceback of its cause."""
+    try:
+        return function(*arguments)
+    except TargetError as error:
+        sys.stderr.write(user_traceback(error.__cause__))
+        raise pytest.UsageError(f"{option}: {error}") from None
+    except ValueError as error:
+        raise pytest.UsageError(f"{option}: {error}") from None

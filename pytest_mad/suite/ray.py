@@ -1,0 +1,73 @@
+"""The suite's items on other machines: when their workers begin, and what is left of them at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mad.common.devices import chosen_devices
+from pytest_mad.executors.ray.cluster import Client, ClusterError
+from pytest_mad.executors.ray.executor import training_in_ray
+
+from . import options
+from .items import EXECUTOR, PLAN, JudgedItem, MadContract, MadItem
+from .plan import targets
+from .xdist import cores
+
+
+@contextlib.contextmanager
+def executing(session: pytest.Session, keep: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Have Ray's workers compute the selected items, from now on and until the last one has ended.
+
+    What had finished when the run was cut short is kept, although its item never asked for it.
+    """
+    config = session.config
+    items = [item for item in session.items if isinstance(item, JudgedItem) and not item.get_closest_marker("skip")]
+    if not items or config.option.collectonly or stops_behind_collection(session):
+        yield
+        return
+    plan, terminal = config.stash[PLAN], config.pluginmanager.getplugin("terminalreporter")
+    settings = [(item.architecture, item.setting) for item in items if isinstance(item, MadItem)]
+    contracts = [(item.architecture, item.contract) for item in items if isinstance(item, MadContract)]
+    remote, is_complete = None, False
+    try:
+        with training_in_ray(client(config), plan.run, plan.sizes(), settings, contracts) as remote:
+            if terminal is not None and terminal.verbosity >= 0:
+                terminal.write_line(f"mad: {remote.description}")
+            config.stash[EXECUTOR] = remote
+            yield
+            is_complete = True
+    except ClusterError as error:
+        raise pytest.UsageError(str(error)) from None
+    finally:
+        for record in remote.unasked() if remote and not is_complete else ():
+            keep(record)
+
+
+def stops_behind_collection(session: pytest.Session) -> bool:
+    """Whether pytest runs nothing, because of errors of collection."""
+    return bool(session.testsfailed and not session.config.option.continue_on_collection_errors)
+
+
+def client(config: pytest.Config) -> Client:
+    """What Ray is asked for, and what user code it needs."""
+    address, gpus = options.value(config, "mad_ray_address"), options.value(config, "mad_gpus")
+    if address and gpus != "auto":
+        raise pytest.UsageError(
+            f"--mad-gpus={','.join(gpus)}: the devices of a cluster are Ray's to give; leave it out"
+        )
+    data = options.value(config, "mad_data")
+    if address and data is not None:
+        raise pytest.UsageError(f"--mad-data={data}: a cluster cannot see this folder; leave out --mad-ray-address")
+    return Client(
+        address=address,
+        folder=Path(config.invocation_params.dir),
+        targets=targets(config),
+        cores=cores(),
+        devices=None if gpus == "auto" else tuple(chosen_devices(config)),
+        trials_per_gpu=options.value(config, "mad_trials_per_gpu"),
+    )
