@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_mad.contracts.base import ContractError, NotApplicableError, Subject, register_contract
-    from pytest_mad.presets.reading import Setting, settings
+    from pytest_mad.presets.reading import settings
+    from pytest_mad.presets.setting import Setting
     from pytest_mad.results.result import Result
 
     from .api import SuiteScore, evaluate, evaluate_suite

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_mad.architectures.targets import from_factory
-from pytest_mad.evaluation.setting import RunOptions, run_and_judge, run_setting
-from pytest_mad.presets.reading import Setting, as_published, select, settings
+from pytest_mad.architectures.architecture import from_factory
+from pytest_mad.evaluation.options import RunOptions
+from pytest_mad.evaluation.setting import run_and_judge, run_setting
+from pytest_mad.presets.reading import settings
+from pytest_mad.presets.setting import Setting, as_published, select
 from pytest_mad.results.result import Result
 from pytest_mad.results.result_file import scores
 from pytest_mad.store.folder import open_store

@@ -35,11 +35,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if config.getoption("mad_compare") is not None:
-        from .comparing import print_comparison
+        from pytest_mad.suite.commands import print_comparison
 
         return print_comparison(config)
     if config.getoption("mad_merge") is not None:
-        from .merging import print_merged
+        from pytest_mad.suite.commands import print_merged
 
         return print_merged(config)
     if not config.getoption("mad_list"):

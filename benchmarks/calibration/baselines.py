@@ -15,8 +15,10 @@ from typing import Any
 import pytest_mad
 from benchmarks.record import RESULTS
 from pytest_mad.common.files import read_json
-from pytest_mad.gate.baseline import Entry, recorded, write_entries
-from pytest_mad.presets.reading import Setting, settings
+from pytest_mad.gate.baseline import Entry
+from pytest_mad.gate.recording import recorded, write_entries
+from pytest_mad.presets.reading import settings
+from pytest_mad.presets.setting import Setting
 
 from .calibrate import first_point_only, is_known, key
 

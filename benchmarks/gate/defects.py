@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from benchmarks.gate.planted.models import Change
-from pytest_mad.architectures.targets import Architecture, from_factory
+from pytest_mad.architectures.architecture import Architecture, from_factory
 from pytest_mad.layers.attention import Attention
 from pytest_mad.layers.deltanet import DeltaNet, GatedDeltaNet
 from pytest_mad.layers.mamba import Mamba

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 
-from pytest_mad.evaluation.contract import ContractOptions, Mode, run_contract
-from pytest_mad.evaluation.setting import RunOptions, choose_device, run_and_judge
+from pytest_mad.evaluation.contract import run_contract
+from pytest_mad.evaluation.options import ContractOptions, Mode, RunOptions
+from pytest_mad.evaluation.setting import choose_device, run_and_judge
 from pytest_mad.gate import Line, judge_baseline
-from pytest_mad.presets.reading import Setting, settings
+from pytest_mad.presets.reading import settings
+from pytest_mad.presets.setting import Setting
 from pytest_mad.suite.plan import contract_options
 
 from .defects import PLANTED, Planted

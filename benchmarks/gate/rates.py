@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.calibration.calibrate import identity, is_known, key
 from pytest_mad.gate import Gate, draw_line, false_alarm_bound, judge_baseline
-from pytest_mad.presets.reading import Setting
+from pytest_mad.presets.setting import Setting
 
 #: How many single seeds of each reference architecture were recorded at most.
 MOST_SEEDS = 1000

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import save
-from pytest_mad.architectures.targets import Architecture, from_target
-from pytest_mad.evaluation.setting import RunOptions, run_and_judge
-from pytest_mad.presets.reading import Setting, select, settings
+from pytest_mad.architectures.architecture import Architecture
+from pytest_mad.architectures.targets import from_target
+from pytest_mad.evaluation.options import RunOptions
+from pytest_mad.evaluation.setting import run_and_judge
+from pytest_mad.presets.reading import settings
+from pytest_mad.presets.setting import Setting, select
 from pytest_mad.results.result import Result
 from pytest_mad.results.result_file import scores
 

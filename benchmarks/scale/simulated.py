@@ -22,7 +22,8 @@ from xdist.scheduler import LoadScheduling
 from benchmarks.record import update
 from pytest_mad.contracts.base import contracts
 from pytest_mad.executors.ray.units import CONTRACT_COST
-from pytest_mad.presets.reading import Setting, settings
+from pytest_mad.presets.reading import settings
+from pytest_mad.presets.setting import Setting
 from pytest_mad.suite.shards import assign
 from pytest_mad.suite.xdist import order
 

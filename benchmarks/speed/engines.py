@@ -19,9 +19,11 @@ from typing import Any
 import torch
 
 from benchmarks.record import save
-from pytest_mad.architectures.targets import Architecture, from_target
+from pytest_mad.architectures.architecture import Architecture
+from pytest_mad.architectures.targets import from_target
 from pytest_mad.evaluation.sweep import run_sweep
-from pytest_mad.presets.reading import Setting, select, settings
+from pytest_mad.presets.reading import settings
+from pytest_mad.presets.setting import Setting, select
 from pytest_mad.training import compiled
 
 CPU = torch.device("cpu")

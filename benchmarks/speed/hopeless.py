@@ -37,7 +37,7 @@ from benchmarks.calibration.scoreboard import ARCHITECTURES
 from benchmarks.gate.rates import rate
 from benchmarks.record import RESULTS, save
 from pytest_mad import settings
-from pytest_mad.presets.reading import Setting
+from pytest_mad.presets.setting import Setting
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)

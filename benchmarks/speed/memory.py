@@ -23,8 +23,10 @@ from typing import Any
 
 from benchmarks.record import save
 from pytest_mad.architectures.targets import from_target
-from pytest_mad.evaluation.setting import RunOptions, run_and_judge
-from pytest_mad.presets.reading import Setting, settings
+from pytest_mad.evaluation.options import RunOptions
+from pytest_mad.evaluation.setting import run_and_judge
+from pytest_mad.presets.reading import settings
+from pytest_mad.presets.setting import Setting
 
 ARCHITECTURE = "reference_archs.transformer:make_model"
 STEPS = 100

@@ -25,11 +25,13 @@ from torch import nn
 
 from benchmarks.calibration.scoreboard import ARCHITECTURES
 from benchmarks.record import RESULTS, save
+from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.architectures.build import build_model
-from pytest_mad.architectures.targets import Architecture, from_target
+from pytest_mad.architectures.targets import from_target
 from pytest_mad.common.files import read_json
 from pytest_mad.evaluation.sweep import meets_requirement, run_sweep
-from pytest_mad.presets.reading import Setting, settings
+from pytest_mad.presets.reading import settings
+from pytest_mad.presets.setting import Setting
 from pytest_mad.training.data import load_data
 from pytest_mad.training.engines import ENGINES
 

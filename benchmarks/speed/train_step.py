@@ -34,7 +34,8 @@ from benchmarks.calibration.scoreboard import ARCHITECTURES
 from benchmarks.record import update
 from pytest_mad.architectures.build import build_model
 from pytest_mad.architectures.targets import from_target
-from pytest_mad.presets.reading import Setting, settings
+from pytest_mad.presets.reading import settings
+from pytest_mad.presets.setting import Setting
 from pytest_mad.training.compiled import compiled, compiled_from
 from pytest_mad.training.data import TaskData, load_data
 from pytest_mad.training.memory import keep_freed_memory

@@ -3,56 +3,26 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
-import re
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_mad.common.errors import first_line
 
-from .source import source_digest
+from .architecture import Architecture, TargetError, accepted_keywords, check_name, from_factory, placed
 
 if TYPE_CHECKING:
-    from pytest_mad.presets.reading import Setting
+    from pytest_mad.presets.setting import Setting
 
-#: A name enters node ids, JSON keys and HTML.
-NAME = re.compile(r"[A-Za-z0-9_.-]+")
-#: The keywords of MAD-Lab's contract.
-FACTORY_KEYWORDS = ("task", "vocab_size", "max_length")
 #: What the width and the length are called in the layers of this field; the first that a class accepts is used.
 WIDTH_KEYWORDS = ("dim", "d_model", "hidden_size", "embed_dim")
 LENGTH_KEYWORDS = ("max_length", "max_len", "l_max", "seq_len")
-
-
-class TargetError(ValueError):
-    """A TARGET that cannot be found or cannot be a factory; the message is one line."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """A named way to build a model: ``build(setting) -> nn.Module``, whatever object that returns."""
-
-    name: str
-    #: the command-line text or the function's name, for reports
-    source: str
-    build: Callable[[Setting], Any]
-    #: whether the factory knows the task, and so may build its own autoencoder for ``compression``
-    knows_task: bool
-    #: where the factory is written and where it was found, to know its source by
-    modules: tuple[str, ...] = ()
-    #: digest of that source when it was loaded
-    loaded: str | None = None
-    #: file of the factory and its line there, for annotations
-    file: str | None = None
-    line: int | None = None
 
 
 def from_target(value: str) -> Architecture:
@@ -63,34 +33,6 @@ def from_target(value: str) -> Architecture:
     given, target = split_name(value)
     factory, default, module = load_target(target)
     return from_factory(factory, name=check_name(given or default), source=target, found_in=module)
-
-
-def from_factory(
-    factory: Any, *, name: str | None = None, source: str | None = None, found_in: str | None = None
-) -> Architecture:
-    """An architecture from a function in MAD-Lab's form, called with the keywords that its signature accepts."""
-    label = source or str(getattr(factory, "__qualname__", type(factory).__name__))
-    accepted = accepted_keywords(factory, FACTORY_KEYWORDS, label)
-
-    def build(setting: Setting) -> Any:
-        keywords = {
-            "task": setting.task,
-            "vocab_size": setting.params.vocab_size,
-            "max_length": setting.params.seq_len,
-        }
-        return factory(**{key: keywords[key] for key in accepted})
-
-    named = factory.func if isinstance(factory, functools.partial) else factory
-    default = getattr(named, "__name__", type(named).__name__)
-    if default == "make_model" and source is None:
-        default = getattr(named, "__module__", default).rpartition(".")[2]
-    return Architecture(
-        name=name or re.sub(r"[^A-Za-z0-9_.-]+", "_", default),
-        source=label,
-        build=build,
-        knows_task="task" in accepted,
-        **_place(named, found_in),
-    )
 
 
 def from_layers(value: str) -> Architecture:
@@ -126,13 +68,13 @@ def from_mixer(value: str) -> Architecture:
     def layers(setting: Setting) -> list[Any]:
         from pytest_mad.layers import build_layer
 
-        from .build import BareMixer
+        from .wrappers import BareMixer
 
         size: dict[str, int] = {width: setting.width} | ({length: setting.params.seq_len} if length else {})
         swiglu = [build_layer("swiglu", dim=setting.width, max_length=setting.params.seq_len) for _ in range(2)]
         return [layer for channel in swiglu for layer in (BareMixer(mixer(**size), target), channel)]
 
-    return _in_backbone(check_name(given or default), target, layers, **_place(mixer, module))
+    return _in_backbone(check_name(given or default), target, layers, **placed(mixer, module))
 
 
 def _in_backbone(name: str, source: str, layers: Callable[[Setting], list[Any]], **place: Any) -> Architecture:
@@ -158,25 +100,6 @@ def split_name(value: str) -> tuple[str | None, str]:
     """``NAME=TARGET`` into both; a TARGET alone has no name."""
     name, separator, target = value.partition("=")
     return (check_name(name), target) if separator else (None, value)
-
-
-def check_name(name: str) -> str:
-    """The name, if node ids can bear it."""
-    if not NAME.fullmatch(name):
-        raise TargetError(f"the name {name!r} may only have letters, digits, '_', '.' and '-'")
-    return name
-
-
-def check_unique(architectures: Iterable[Architecture]) -> None:
-    """Raise :class:`TargetError` when two architectures have one name."""
-    seen: dict[str, str] = {}
-    for architecture in architectures:
-        if architecture.name in seen:
-            raise TargetError(
-                f"{seen[architecture.name]} and {architecture.source} are both named {architecture.name!r}; "
-                "give one of them another name with NAME=TARGET"
-            )
-        seen[architecture.name] = architecture.source
 
 
 def load_target(target: str) -> tuple[Any, str, str]:
@@ -234,41 +157,3 @@ def _import_file(path: str) -> ModuleType:
         del sys.modules[name]
         raise TargetError(f"importing {path} raised {type(error).__name__}: {first_line(error)}") from error
     return module
-
-
-def accepted_keywords(factory: Any, offered: tuple[str, ...], label: str) -> list[str]:
-    """Which of the offered keywords the callable takes; :class:`TargetError` when it needs others."""
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):  # builtins without a signature
-        return list(offered)
-    variadic = [p for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    by_keyword = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    unknown = [
-        p.name
-        for p in parameters
-        if p.default is p.empty and p not in variadic and (p not in by_keyword or p.name not in offered)
-    ]
-    if unknown:
-        raise TargetError(
-            f"{label} requires {', '.join(map(repr, unknown))}, but is called with {', '.join(offered)} only; "
-            "give the rest default values"
-        )
-    if offered == FACTORY_KEYWORDS and any(p.kind is p.VAR_KEYWORD for p in variadic):
-        return list(offered)
-    return [p.name for p in by_keyword if p.name in offered]
-
-
-def _place(factory: Any, found_in: str | None) -> dict[str, Any]:
-    """Where a factory is written, as far as it knows, behind its decorators; and what its source is by now."""
-    written_in = getattr(factory, "__module__", None) or type(factory).__module__
-    modules = tuple(sorted({written_in, found_in or written_in}))
-    source: dict[str, Any] = {"modules": modules, "loaded": source_digest(modules)}
-    try:
-        factory = inspect.unwrap(factory)
-        file = inspect.getsourcefile(factory)
-    except (TypeError, ValueError):  # an instance with __call__, a builtin; decorated in a circle
-        return source
-    code = getattr(factory, "__code__", None)
-    line = getattr(code, "co_firstlineno", None) or vars(factory).get("__firstlineno__")  # a class's, since Python 3.13
-    return source | {"file": file, "line": line}

@@ -13,43 +13,10 @@ import re
 import shutil
 import subprocess
 
-import pytest
-
-from pytest_mad.suite import options
-
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _NAME = re.compile(r"\d+|(GPU|MIG)-\S+")
 #: Seconds that a driver may take to wake up.
 _PATIENCE = 30
-
-
-def chosen_devices(config: pytest.Config) -> list[str]:
-    """What ``--mad-gpus`` picks of the devices that are there; none with ``--mad-device=cpu``."""
-    wanted = options.value(config, "mad_gpus")
-    if options.value(config, "mad_device") == "cpu":
-        if config.getoption("mad_gpus") is not None:
-            raise pytest.UsageError(
-                f"--mad-gpus={config.getoption('mad_gpus')}: and --mad-device=cpu: leave one of them out"
-            )
-        return []
-    found = visible_devices()
-    if wanted == "auto":
-        return found
-    picked = [_pick(found, name) for name in wanted]
-    if len(set(picked)) < len(picked):
-        raise pytest.UsageError(f"--mad-gpus={','.join(wanted)}: names a device twice")
-    return picked
-
-
-def _pick(found: list[str], name: str) -> str:
-    """A number is a place among those that are there, as it is for torch; anything else is the device's own name."""
-    picked = found[int(name) :] if name.isdecimal() else [one for one in found if one == name]
-    if not picked:
-        there = ", ".join(f"{place} ({one})" for place, one in enumerate(found))
-        raise pytest.UsageError(
-            f"--mad-gpus={name}: {f'must be of the devices here: {there}' if found else 'there is no CUDA device here'}"
-        )
-    return picked[0]
 
 
 def visible_devices() -> list[str]:
@@ -80,17 +47,3 @@ def listed(text: str) -> list[str]:
             found.pop()
         found.append(name)
     return found
-
-
-def use_first(config: pytest.Config, devices: list[str]) -> None:
-    """Let this process see the first device only, until pytest ends. torch looks when CUDA is first used."""
-    before = os.environ.get(VISIBLE)
-    os.environ[VISIBLE] = devices[0]
-
-    def restore() -> None:
-        if before is None:
-            os.environ.pop(VISIBLE, None)
-        else:
-            os.environ[VISIBLE] = before
-
-    config.add_cleanup(restore)

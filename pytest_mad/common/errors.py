@@ -6,7 +6,7 @@ import difflib
 import traceback
 from collections.abc import Iterable
 
-from pytest_mad.common.packages import HERE
+from .packages import HERE
 
 _LONGEST_VALUE = 80
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")

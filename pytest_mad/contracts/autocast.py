@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .base import ContractError, Subject, logits_of, moved, register_contract
+from .base import ContractError, Subject, register_contract
+from .checking import logits_of, moved
 
 TOLERANCE = 0.05
 

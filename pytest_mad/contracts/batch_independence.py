@@ -8,10 +8,11 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from pytest_mad.architectures.jitter import jittered
 from pytest_mad.common.determinism import seeded
 
-from .base import TOLERANCE, ContractError, Subject, falsify, logits_of, moved, register_contract
-from .causality import jittered
+from .base import ContractError, Subject, register_contract
+from .checking import TOLERANCE, falsify, logits_of, moved
 
 MOST = 6
 

@@ -6,21 +6,17 @@ initialisation), and once more on the trained weights before a pass is given.
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pytest_mad.common.seeds import derive_seed, generator
+from pytest_mad.architectures.jitter import jittered
+from pytest_mad.common.seeds import generator
 from pytest_mad.tasks.base import IntArray
 
-#: How far logits may move, relative to their size, before we call it a leak: well above the rounding of float32
-#: (FFT convolutions move by some 1e-6), well below what a score could profit from.
-TOLERANCE = 1e-4
-#: An entry this far below the top one is never predicted. Masks of the vocabulary, infinite or not, must neither hide a
-#: leak nor pass for one.
-_NEVER = 100.0
+from .base import ContractError, NotApplicableError, Subject, register_contract
+from .checking import TOLERANCE, are_finite, below_top, size
+
 _SEQUENCES = 2
 _MOST_CUTS = 64
 
@@ -52,22 +48,6 @@ def find_leak(model: nn.Module, vocab_size: int, length: int, device: torch.devi
         model.train(was_training)
 
 
-@torch.no_grad()
-def jittered(model: nn.Module, seed: int) -> nn.Module:
-    """A copy in which every trained parameter has moved by about a tenth of its size, so that signs stay.
-
-    Zeros move by a tenth of the size of the others, or by 0.1 where all are zero.
-    """
-    noise = torch.Generator().manual_seed(derive_seed("jitter", seed))
-    moved = copy.deepcopy(model)
-    for parameter in moved.parameters():
-        if parameter.requires_grad and parameter.is_floating_point():
-            size = parameter.float().square().mean().sqrt().item() or 1.0
-            draw = torch.randn(parameter.shape, generator=noise).to(parameter)
-            parameter.add_(draw * torch.where(parameter == 0, size, parameter.abs()), alpha=0.1)
-    return moved
-
-
 def _cut_sequences(vocab_size: int, length: int, sequence: int) -> tuple[IntArray, Tensor]:
     """Cuts (C,), and tokens (C + 1, T): one sequence as it is, then once per cut with other tokens behind the cut."""
     rng = generator("causality", vocab_size, length, sequence)
@@ -86,12 +66,10 @@ def _logits(model: nn.Module, tokens: Tensor) -> Tensor:
 
 def _describe(logits: Tensor, cuts: IntArray) -> str | None:
     """Compare each changed sequence with the first one, before its cut."""
-    top = logits.amax(dim=-1, keepdim=True)
-    if not top.isfinite().all() or logits.isnan().any():
+    if not are_finite(logits):
         raise NotFiniteError("the logits of random tokens are NaN or infinite")
-    relative = (logits - top).clamp(min=-_NEVER)  # adding the same to all logits changes no prediction
-    scale = relative.where(relative > -_NEVER, 0.0).abs().amax().clamp(min=1.0)
-    moved = (relative[1:] - relative[:1]).abs().amax(dim=-1).cpu() / scale.cpu()
+    relative = below_top(logits)
+    moved = (relative[1:] - relative[:1]).abs().amax(dim=-1).cpu() / size(relative).cpu()
     before_cut = torch.arange(moved.shape[1]) < torch.from_numpy(cuts)[:, None]
     leaks = (moved > TOLERANCE) & before_cut
     if not leaks.any():
@@ -101,3 +79,18 @@ def _describe(logits: Tensor, cuts: IntArray) -> str | None:
         f"not causal: the logits at position {position} change by {float(moved[row, position]):.2g} of their size "
         f"when only tokens from position {int(cuts[row])} on change; is a causal mask missing?"
     )
+
+
+@register_contract("causality")
+def causality(subject: Subject) -> None:
+    """No logits depend on a later token, neither with the first weights nor with any others."""
+    if subject.bottleneck:
+        raise NotApplicableError("an autoencoder may see all of its input")
+    model = subject.build(0)
+    for candidate in (jittered(model, 0), model):
+        try:
+            leak = find_leak(candidate, subject.vocab_size, subject.length, subject.device)
+        except NotFiniteError as error:
+            raise ContractError(str(error)) from None
+        if leak:
+            raise ContractError(leak)

@@ -1,4 +1,4 @@
-"""The model can be trained: its numbers stay finite, and its gradients reach every weight."""
+"""The model can be trained: its gradients reach every weight."""
 
 from __future__ import annotations
 
@@ -7,28 +7,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .base import ContractError, NotApplicableError, Subject, are_finite, logits_of, register_contract
+from .base import ContractError, NotApplicableError, Subject, register_contract
+from .checking import users_name
 
-STEPS = 5
 MODELS = 6  # a unit may be dead by chance in one model, but hardly in all
 DRAWS = 8  # behind projections that start at zero, gradients come a step later
 SEQUENCES = 32
 NAMED = 3
-
-
-@register_contract("finite")
-def finite(subject: Subject) -> None:
-    """Logits are finite at first, and losses and weights through a few steps at the recipe's largest learning rate."""
-    model = subject.build(0)
-    if not are_finite(logits_of(model, subject.tokens(2))):
-        raise ContractError("the logits of a new model are not finite")
-    for step in range(1, STEPS + 1):
-        loss = subject.learn(model, subject.batches[step % len(subject.batches)])
-        if not math.isfinite(loss):
-            raise ContractError(f"the loss of step {step} is {loss}")
-        for name, parameter in model.named_parameters():
-            if not parameter.isfinite().all():
-                raise ContractError(f"{_shown(name)} is not finite after step {step}")
 
 
 @register_contract("gradients")
@@ -65,7 +50,7 @@ def _rows(model: nn.Module) -> dict[str, Tensor]:
     for name, parameter in model.named_parameters():
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         if not gradient.isfinite().all():
-            raise ContractError(f"the gradient of {_shown(name)} is not finite")
+            raise ContractError(f"the gradient of {users_name(name)} is not finite")
         if not parameter.numel():
             continue
         rows = (gradient != 0).reshape(len(parameter) if parameter.dim() else 1, -1).any(1)
@@ -73,15 +58,10 @@ def _rows(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _shown(name: str) -> str:
-    """The user's name of a parameter: ours wraps their model."""
-    return name.removeprefix("model.")
-
-
 def _describe(model: nn.Module, name: str, rows: Tensor) -> str:
     if not model.get_parameter(name).requires_grad:
-        return f"{_shown(name)} (frozen)"
+        return f"{users_name(name)} (frozen)"
     if not rows.any():
-        return _shown(name)
+        return users_name(name)
     dead = (~rows).nonzero().flatten().tolist()
-    return f"{_shown(name)} (row{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead[:NAMED]))} of {len(rows)})"
+    return f"{users_name(name)} (row{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead[:NAMED]))} of {len(rows)})"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from .base import ContractError, NotApplicableError, Subject, falsify, logits_of, register_contract
+from .base import ContractError, NotApplicableError, Subject, register_contract
+from .checking import falsify, logits_of
 
 FEW = 64  # lengths are all tried up to here
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
-from .base import ContractError, Subject, falsify, many, raising, register_contract
+from .base import ContractError, Subject, register_contract
+from .checking import falsify, many, raising
 
 
 @register_contract("output")

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pytest_mad.common.determinism import seeded
 
-from .base import ContractError, NotApplicableError, Subject, falsify, logits_of, many, moved, register_contract
+from .base import ContractError, NotApplicableError, Subject, register_contract
+from .checking import falsify, logits_of, many, moved
 
 STEPS = 3
 #: Some sums on a GPU come in no fixed order.

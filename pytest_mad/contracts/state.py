@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from .base import ContractError, NotApplicableError, Subject, falsify, logits_of, moved, raising, register_contract
+from .base import ContractError, NotApplicableError, Subject, register_contract
+from .checking import falsify, logits_of, moved, raising
 
 TOLERANCE = 1e-3
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_mad.architectures.targets import Architecture
+from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.common.errors import first_line, user_traceback, what_happened
 from pytest_mad.gate import Verdict
-from pytest_mad.presets.reading import Setting
+from pytest_mad.presets.setting import Setting
+from pytest_mad.results.result import ContractResult
+
+from .options import BUDGET, ContractOptions
 
 if TYPE_CHECKING:
     import torch
@@ -25,82 +28,6 @@ BATCH = 32
 
 #: The contract that is asked first, and speaks for the others where there is no model.
 FIRST = "output"
-BUDGET = "budget"
-
-ModeName = Literal["fail", "warn", "off"]
-
-
-class Mode(NamedTuple):
-    """What a broken contract does, over what the contract itself says; why it is off, if it is."""
-
-    name: ModeName
-    reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContractOptions:
-    """How contracts are checked."""
-
-    #: at whose sizes; None for those of the setting that is trained
-    setting: Setting | None = None
-    #: whose models are the largest, for the budget
-    largest: Setting | None = None
-    modes: tuple[tuple[str, Mode], ...] = ()
-    max_params: int | None = None
-    max_state: int | None = None
-    #: where verdicts are kept, and found again
-    store: Path | None = None
-
-    def mode(self, name: str) -> Mode:
-        """The mode of a contract."""
-        from pytest_mad.contracts.base import contracts
-
-        return dict(self.modes).get(name) or Mode("fail" if contracts()[name].hard else "warn")
-
-    def switched_off(self) -> str:
-        """What is not asked, and why; for reports of a user's own tests, where contracts are no items."""
-        off = [(name, mode.reason) for name, mode in dict(self.modes).items() if mode.name == "off"]
-        return "; ".join(f"contract {name} switched off: {reason}" for name, reason in off)
-
-    def names(self) -> list[str]:
-        """The contracts that a run has: all, but the budget only where there is one."""
-        from pytest_mad.contracts.base import contracts
-
-        limited = self.max_params is not None or self.max_state is not None
-        return [name for name in contracts() if limited or name != BUDGET]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContractResult:
-    """One contract of one architecture."""
-
-    architecture: str
-    contract: str
-    verdict: str
-    detail: str = ""
-    seconds: float = 0.0
-    #: whether the verdict came from the store
-    stored: bool = False
-
-    @property
-    def passed(self) -> bool:
-        return self.verdict == "pass"
-
-    @property
-    def is_warning(self) -> bool:
-        """Whether it is broken, and passes because it only warns."""
-        return self.passed and bool(self.detail)
-
-    def explain(self) -> str:
-        """One sentence."""
-        return f"{self.architecture}, contract {self.contract}: {self.reason()}"
-
-    def reason(self) -> str:
-        """The same where it is known which contract of which architecture is meant."""
-        return f"{self.verdict}: {self.detail}"
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +112,8 @@ def _place(case: Case, store: Path | None) -> StoredContract | None:
 
 def ask(name: str, case: Case) -> Checked:
     """Ask one contract."""
-    from pytest_mad.architectures.build import ModelError, NoBottleneckError
+    from pytest_mad.architectures.bottleneck import NoBottleneckError
+    from pytest_mad.architectures.wrappers import ModelError
     from pytest_mad.common.determinism import one_thread, seeded
     from pytest_mad.contracts.base import ContractError, NotApplicableError, contracts
 
@@ -216,7 +144,8 @@ def subject(case: Case) -> Subject:
     from pytest_mad.architectures.build import build_model
     from pytest_mad.common.determinism import seeded
     from pytest_mad.common.seeds import generator
-    from pytest_mad.contracts.base import Subject, raising
+    from pytest_mad.contracts.base import Subject
+    from pytest_mad.contracts.checking import raising
     from pytest_mad.training.trial import as_it_is, autocast, make_optimizer, to_device, training_step
 
     setting, device = case.setting, case.device

@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from pytest_mad.architectures.build import ModelError, build_model
-from pytest_mad.architectures.targets import Architecture
+from pytest_mad.architectures.architecture import Architecture
+from pytest_mad.architectures.build import build_model
+from pytest_mad.architectures.jitter import jittered
+from pytest_mad.architectures.wrappers import ModelError
 from pytest_mad.common.determinism import one_thread, seeded
-from pytest_mad.contracts.causality import NotFiniteError, find_leak, jittered
-from pytest_mad.presets.reading import Setting
+from pytest_mad.contracts.causality import NotFiniteError, find_leak
 from pytest_mad.presets.recipe import Point
+from pytest_mad.presets.setting import Setting
 from pytest_mad.store.folder import Store
 from pytest_mad.store.trials import Spec, stored_trial
 from pytest_mad.training.data import load_data
@@ -71,9 +73,9 @@ def run_sweep(
 ) -> Sweep:
     """Train the recipe's points in their order, or find them in the store, and keep the best.
 
-    Raises what :func:`~pytest_mad.adapters.build_model` raises, :class:`NotCausalError`,
+    Raises what :func:`~pytest_mad.architectures.build.build_model` raises, :class:`NotCausalError`,
     :class:`~pytest_mad.training.trial.TrialError` when no point gave a score, and
-    :class:`~pytest_mad.training.vmap.EngineError` for a model that the engine cannot train.
+    :class:`~pytest_mad.training.agreement.EngineError` for a model that the engine cannot train.
     """
     started = time.monotonic()
     job, first = begin(
@@ -171,7 +173,7 @@ def run_part(
 ) -> Part:
     """Train one point of a sweep that does not race, by the loop: its trial is the one that the sweep would have had.
 
-    Raises what :func:`~pytest_mad.adapters.build_model` raises, and :class:`NotCausalError` before training.
+    Raises what :func:`~pytest_mad.architectures.build.build_model` raises, and :class:`NotCausalError` before training.
     """
     job, first = begin(
         architecture,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_mad.architectures.targets import Architecture
-from pytest_mad.evaluation.contract import ContractResult, run_contract
-from pytest_mad.evaluation.setting import Measured, RunOptions, choose_device, run_and_judge
-from pytest_mad.presets.reading import Setting
+from pytest_mad.architectures.architecture import Architecture
+from pytest_mad.evaluation.contract import run_contract
+from pytest_mad.evaluation.options import RunOptions
+from pytest_mad.evaluation.setting import Measured, choose_device, run_and_judge
+from pytest_mad.presets.setting import Setting
+from pytest_mad.results.result import ContractResult
 
 if TYPE_CHECKING:
     from pytest_mad.training.trial import Progress

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pytest_mad.common.errors import check_keys, require, suggestion
-from pytest_mad.common.files import FileError, is_there, read_json, write_text
-from pytest_mad.common.packages import HERE
+from pytest_mad.common.files import FileError, is_there, read_json
+from pytest_mad.common.packages import HERE, minor
 
 SCHEMA = 1
 #: A score far below the trivial level is odd, one beyond this is no score.
@@ -104,7 +102,7 @@ def shipped_baselines() -> list[str]:
 def load_baseline(name: str, directory: Path) -> Baseline:
     """A shipped baseline by its name, or that of a file, relative to ``directory``.
 
-    Raises :class:`~pytest_mad.files.FileError` in one line.
+    Raises :class:`~pytest_mad.common.files.FileError` in one line.
     """
     if name in shipped_baselines():
         return Baseline(source=name, entries=read_entries(_SHIPPED / f"{name}.json"), is_shipped=True)
@@ -116,7 +114,7 @@ def load_baseline(name: str, directory: Path) -> Baseline:
 
 
 def read_entries(path: Path) -> dict[str, dict[str, Entry]]:
-    """The entries of a baseline file; :class:`~pytest_mad.files.FileError` in one line for any other file."""
+    """The entries of a baseline file; :class:`~pytest_mad.common.files.FileError` in one line for any other file."""
     content = read_json(path)
     if "preset" in content:
         raise FileError("is a result file of --mad-json, not a baseline")
@@ -145,86 +143,6 @@ def _entry(architecture: str, setting: str, data: Any) -> Entry:
         return Entry.from_json(data)
     except ValueError as error:
         raise ValueError(f"{architecture}, {setting}: {error}") from None
-
-
-def merged(
-    old: Mapping[str, Mapping[str, Entry]], new: Mapping[str, Mapping[str, Entry]]
-) -> dict[str, dict[str, Entry]]:
-    """All entries of both; where both have one, the new."""
-    names = sorted({*old, *new})
-    return {name: {**old.get(name, {}), **new.get(name, {})} for name in names}
-
-
-def doubts(old: Mapping[str, Mapping[str, Entry]], new: Mapping[str, Mapping[str, Entry]]) -> list[str]:
-    """A line per new entry that asks for less than the old one did, or for nothing that guessing would not reach."""
-    lines = []
-    for name, table in new.items():
-        for setting, entry in table.items():
-            lowest, before = min(entry.scores), old.get(name, {}).get(setting)
-            if before and lowest < min(before.scores):
-                lines.append(f"  lower than before: {name}, {setting}: {min(before.scores):.3f} -> {lowest:.3f}")
-            elif lowest <= 0:
-                lines.append(f"  asks for nothing: {name}, {setting}: {lowest:.3f}, no better than guessing")
-    return lines
-
-
-def write_entries(path: Path, entries: Mapping[str, Mapping[str, Entry]]) -> None:
-    """One line per setting, so that a diff can be reviewed; whole or not at all."""
-    write_text(path, entries_text(entries))
-
-
-def entries_text(entries: Mapping[str, Mapping[str, Entry]]) -> str:
-    architectures = ",\n".join(
-        f"  {json.dumps(name)}: {{\n{_lines(entries[name])}\n  }}" for name in sorted(entries) if entries[name]
-    )
-    return f'{{\n "schema": {SCHEMA},\n "architectures": {{\n{architectures}\n }}\n}}\n'
-
-
-def _lines(settings: Mapping[str, Entry]) -> str:
-    texts = ((json.dumps(name), json.dumps(settings[name].to_json(), sort_keys=True)) for name in sorted(settings))
-    return ",\n".join(f"   {name}: {entry}" for name, entry in texts)
-
-
-def finished(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The results of a recording whose seeds are all there, ``Result.to_json()``."""
-    return [r for r in records if r["scores"] and r["verdict"] not in ("error", "inconclusive", "skipped")]
-
-
-def ambiguous(records: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
-    """Settings that stand twice with different scores: of two models, or presets, that have one name."""
-    found: dict[tuple[str, str], Any] = {}
-    twice = set()
-    for record in finished(records):
-        name = record["architecture"], record["setting"]
-        measured = record["preset"], record["recipe"], record["params"], record["scores"]
-        if found.setdefault(name, measured) != measured:
-            twice.add(name)
-    return twice
-
-
-def recorded(records: Iterable[Mapping[str, Any]], torch: str) -> dict[str, dict[str, Entry]]:
-    """Entries from the results of a recording; none for a setting that did not finish, or is ambiguous."""
-    records = list(records)
-    unclear = ambiguous(records)
-    entries: dict[str, dict[str, Entry]] = {}
-    for record in finished(records):
-        if (record["architecture"], record["setting"]) not in unclear:
-            entries.setdefault(record["architecture"], {})[record["setting"]] = Entry(
-                preset=record["preset"],
-                params=record["params"],
-                task_version=record["task_version"],
-                recipe=record["recipe"],
-                torch=minor(torch),
-                device=record["device"],
-                first_seed=int(record["scores"][0][0]),
-                scores=tuple(_shortened(score) for _, score in record["scores"]),
-            )
-    return entries
-
-
-def minor(version: str) -> str:
-    """``2.13`` of ``2.13.0+cpu``."""
-    return ".".join(version.split(".")[:2])
 
 
 def check_fits(entry: Entry, setting: str, now: Mapping[str, Any]) -> None:
@@ -258,11 +176,6 @@ def another_machine(entry: Entry, *, torch: str, device: str) -> str | None:
     if (entry.torch, entry.device) == (minor(torch), device):
         return None
     return f"recorded with torch {entry.torch} on {entry.device}, compared with torch {minor(torch)} on {device}"
-
-
-def _shortened(score: float) -> float:
-    """Six digits, rounded down: the same seed must never fall below its own record."""
-    return math.floor(score * 1e6) / 1e6
 
 
 def _is_score(value: object) -> bool:

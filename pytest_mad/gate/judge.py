@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from pytest_mad.results.result import round_down
+from pytest_mad.common.text import round_down
 
 from .rule import orders
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from pytest_mad.common.errors import check_keys, first_line, require, suggestion
 from pytest_mad.gate import Gate
-from pytest_mad.tasks import Task, TaskParams, get_task, task_names
+from pytest_mad.tasks import TaskParams, get_task, task_names
 
 from .recipe import Recipe
+from .setting import PresetError, Setting, checked_threshold
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,80 +22,11 @@ else:
     import tomli as tomllib
 
 _PRESETS = Path(__file__).parent
-#: Oracle and trivial level closer than this leave no room for a score.
-_SMALLEST_RANGE = 0.01
 #: What the data of a setting, or the logits of one batch, may take: more is a slip of the pen.
 _MOST_MEMORY = 64 * 2**30
 _MOST_WIDTH = 2**16
 _PRESET_KEYS = ["schema", "description", "width", "gate", "recipe", "tasks"]
 _TASK_KEYS = ["baseline", "vary", "threshold", "thresholds", "recipe", "recipes", "cost", "costs"]
-
-
-class PresetError(ValueError):
-    """A preset, task or setting that does not exist or is malformed; the message is one line."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """A task with concrete parameters: one cell of the difficulty grid."""
-
-    task: str
-    #: ``baseline``, or the one parameter that differs from it: ``vocab_size=32``
-    name: str
-    params: TaskParams
-    recipe: Recipe
-    #: normalised score to reach, or none
-    threshold: float | None = None
-    preset: str = ""
-    #: width of models that the plugin builds itself (``--mad-layers``, ``--mad-mixer``)
-    width: int = 128
-    #: rough seconds, or whatever else is proportional to the time of a trial: the order of items and the time that is
-    #: shown as left depend on it, nothing else
-    cost: float = 1.0
-    #: how it is compared with a baseline
-    gate: Gate = field(default_factory=Gate)
-
-    @property
-    def id(self) -> str:
-        """E.g. ``in-context-recall[vocab_size=32]``; it stands in node ids, files and reports."""
-        return f"{self.task}[{self.name}]"
-
-    @property
-    def family(self) -> Task[Any]:
-        """The task itself."""
-        return get_task(self.task)
-
-    @cached_property
-    def oracle(self) -> float:
-        return self._level(self.family.oracle)
-
-    @cached_property
-    def trivial(self) -> float:
-        return self._level(self.family.trivial)
-
-    def _level(self, level: Callable[[Any], float]) -> float:
-        """Some levels are measured on generated data."""
-        try:
-            return level(self.params)
-        except MemoryError:
-            raise PresetError(f"{self.id}: its levels take more memory to compute than this machine has") from None
-
-    def identity(self) -> dict[str, Any]:
-        """What recorded scores are only compared under: preset, parameters, task version and recipe."""
-        return {
-            "preset": self.preset,
-            "params": self.params.to_json(),
-            "task_version": self.family.version,
-            "recipe": self.recipe.digest(),
-        }
-
-    def normalized(self, accuracy: float) -> float:
-        """``(accuracy - trivial) / (oracle - trivial)``: 0 for the strongest guess, 1 for the best possible."""
-        if self.oracle - self.trivial < _SMALLEST_RANGE:
-            raise PresetError(
-                f"{self.id}: guessing reaches {self.trivial:.3f} of {self.oracle:.3f}, so nothing can show"
-            )
-        return (accuracy - self.trivial) / (self.oracle - self.trivial)
 
 
 def settings(preset: str = "smoke") -> dict[str, Setting]:
@@ -117,31 +48,6 @@ def settings(preset: str = "smoke") -> dict[str, Setting]:
 def preset_names() -> list[str]:
     """Names of the shipped presets."""
     return sorted(p.stem for p in _PRESETS.glob("*.toml"))
-
-
-def select(chosen: dict[str, Setting], tasks: list[str]) -> dict[str, Setting]:
-    """The settings of the given tasks only; :class:`PresetError` for a task that is unknown or not in the preset."""
-    for name in tasks:
-        get_task(name)
-        if all(s.task != name for s in chosen.values()):
-            present = ", ".join(dict.fromkeys(s.task for s in chosen.values()))
-            raise PresetError(f"task {name!r} is not in this preset, which has: {present}")
-    return {i: s for i, s in chosen.items() if s.task in tasks}
-
-
-def with_threshold(chosen: dict[str, Setting], where: str | None, threshold: float) -> dict[str, Setting]:
-    """Settings with another threshold: all of them, or those of a task, or the one with the given id."""
-    hits = [i for i, s in chosen.items() if where is None or where in (s.task, i)]
-    if not hits:
-        names = [*dict.fromkeys(s.task for s in chosen.values()), *chosen]
-        raise PresetError(f"no task or setting {where!r} here; {suggestion(str(where), names)}")
-    number = _threshold(threshold)
-    return {i: replace(s, threshold=number) if i in hits else s for i, s in chosen.items()}
-
-
-def as_published(setting: Setting) -> Setting:
-    """The setting with the levels of MAD-Lab's published data, which has MAD-Lab's bugs."""
-    return replace(setting, params=replace(setting.params, mode="compat"))
 
 
 def _find(preset: str) -> tuple[str, Path]:
@@ -219,7 +125,7 @@ def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], w
                 name=name,
                 params=params,
                 recipe=_recipe(common, recipes, name),
-                threshold=_threshold(thresholds.get(name, table.get("threshold"))),
+                threshold=checked_threshold(thresholds.get(name, table.get("threshold"))),
                 preset=preset,
                 width=width,
             )
@@ -291,11 +197,3 @@ def _params(task: str, values: dict[str, Any]) -> TaskParams:
     # 0 and 0.0 are one setting, and must have one data seed
     typed: dict[str, Any] = {k: float(v) if isinstance(defaults[k], float) else v for k, v in values.items()}
     return cls(**typed)
-
-
-def _threshold(value: Any) -> float | None:
-    if value is None:
-        return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    require(is_number and 0 <= value <= 1, "threshold", value, "a number from 0 to 1")
-    return float(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .numbers import accuracy_text, score_text
+from pytest_mad.common.text import accuracy_text, score_text
 
 Entry = dict[str, str | float]
 

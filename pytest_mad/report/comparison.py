@@ -6,8 +6,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
+from pytest_mad.common.text import round_down
 from pytest_mad.results.compare import Comparison, Pair, Record, Row, fails, passed, scores
-from pytest_mad.results.result import round_down
 from pytest_mad.results.verdicts import is_warning
 
 from .table import Colour, Line

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pytest_mad.common.text import accuracy_text, count_text, score_text, seconds_text
 from pytest_mad.results.gaps import gaps
 from pytest_mad.results.verdicts import fails, needed
-
-from .numbers import accuracy_text, count_text, score_text, seconds_text
 
 #: Bytes of UTF-8 in the summary of one step. GitHub drops a longer one as a whole.
 LIMIT = 2**20

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pytest_mad.results.result import round_down
+from pytest_mad.common.text import round_down
 
 #: A name cut shorter than this no longer tells which setting is meant.
 _SHORTEST_NAME = 12

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from pytest_mad.common.packages import version
+from pytest_mad.common.text import NOTHING, accuracy_text, number_text, score_text, seconds_text
 from pytest_mad.report.html.figures import Curves, learning_curves
-
-from .numbers import NOTHING, accuracy_text, number_text, score_text, seconds_text
 
 #: The class of a cell names its column, which the report sorts by.
 _HEADS = [

@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+from pytest_mad.common.text import NOTHING, accuracy_text, score_text
 from pytest_mad.results.result_file import scores
 from pytest_mad.results.verdicts import fails, is_warning, needed
-
-from .numbers import NOTHING, accuracy_text, score_text
 
 Colour = Literal["green", "red", "yellow"]
 _HEAD = ("", "verdict", "score", "needed", "accuracy", "trivial", "steps", "seconds")

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pytest_mad.gate.baseline import minor
+from pytest_mad.common.packages import minor
+from pytest_mad.common.text import round_down
 
 from . import verdicts
-from .result import round_down
 
 #: A setting, a contract or an architecture of a result file.
 Record = dict[str, Any]
@@ -82,7 +82,7 @@ class Comparison:
 
 
 def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
-    """Compare the contents of two result files, as :func:`~pytest_mad.report.reading.read_results` gives them.
+    """Compare the contents of two result files, as ``read_results`` gives them.
 
     Architectures are compared by name; if each file has exactly one, these two are, whatever their names.
 

@@ -7,12 +7,12 @@ setting are a contradiction, which only the user can resolve.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from pytest_mad.common.files import FileError
-from pytest_mad.gate.baseline import minor
-from pytest_mad.suite.shards import joined
+from pytest_mad.common.packages import minor
 
 from . import verdicts
 from .gaps import absent
@@ -58,10 +58,10 @@ class Merged(NamedTuple):
 
 
 def merge(files: Files, command: str = "") -> Merged:
-    """Join the contents of result files, by their names, as :func:`~pytest_mad.report.reading.read_results` gives them.
+    """Join the contents of result files, by their names, as ``read_results`` gives them.
 
     ``command`` is what joins them; it stands behind the commands that measured. Raises
-    :class:`~pytest_mad.files.FileError` with one line that names both files where two of them contradict each other.
+    ``FileError`` with one line that names both files where two of them contradict each other.
     """
     preset = _preset(files)
     settings, contracts = (_once(files, kind) for kind in ("settings", "contracts"))
@@ -148,3 +148,13 @@ def _warnings(contents: list[Record]) -> Iterator[str]:
     told = [f"{name} {values}" for name, values in differing if ", " in values]
     if told:
         yield f"measured with {'; '.join(told)}: scores may differ for this alone"
+
+
+def joined(shards: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Shards of one suite together, without the suites that are complete."""
+    parts = defaultdict(set)
+    for shard in shards:
+        parts[shard["suite"], shard["of"]].update(shard["parts"])
+    return [
+        {"suite": suite, "of": of, "parts": sorted(own)} for (suite, of), own in sorted(parts.items()) if len(own) < of
+    ]

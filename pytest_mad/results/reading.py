@@ -1,6 +1,6 @@
 """Reading result files: the form of schema 1 as one table of keys and checks.
 
-What is read has the form of :func:`~pytest_mad.report.json_file.result_file` and nothing besides, so that whatever is
+What is read has the form of ``result_file`` and nothing besides, so that whatever is
 made of it, a comparison, a merge or a report, meets no value that was not checked.
 """
 
@@ -15,8 +15,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, get_args
 
-from pytest_mad.architectures.targets import NAME
 from pytest_mad.common.files import FileError, read_json
+from pytest_mad.common.text import NAME
 from pytest_mad.gate.judge import Outcome
 
 from .result_file import SCHEMA
@@ -39,11 +39,11 @@ Check = Callable[[Any], Any]
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The content of a result file, in the form of :func:`~pytest_mad.report.json_file.result_file`.
+    """The content of a result file, in the form of ``result_file``.
 
     Nothing in the file is run. Keys that are not known, of a later version with the same schema, are left out; keys
     that an earlier version did not write get the value that means nothing was said. Raises
-    :class:`~pytest_mad.files.FileError` with one line, without the file's name, that says what is wrong and where.
+    ``FileError`` with one line, without the file's name, that says what is wrong and where.
     """
     content = read_json(path)
     try:

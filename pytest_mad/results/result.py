@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_mad.gate.judge import Outcome
-
-
-def round_down(score: float) -> float:
-    """To three digits, so that a score just below a threshold does not read as if it reached it."""
-    return math.floor(score * 1000) / 1000 if math.isfinite(score) else score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,3 +73,36 @@ class Result:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Result:
         return cls(**data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractResult:
+    """One contract of one architecture."""
+
+    architecture: str
+    contract: str
+    verdict: str
+    detail: str = ""
+    seconds: float = 0.0
+    #: whether the verdict came from the store
+    stored: bool = False
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "pass"
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether it is broken, and passes because it only warns."""
+        return self.passed and bool(self.detail)
+
+    def explain(self) -> str:
+        """One sentence."""
+        return f"{self.architecture}, contract {self.contract}: {self.reason()}"
+
+    def reason(self) -> str:
+        """The same where it is known which contract of which architecture is meant."""
+        return f"{self.verdict}: {self.detail}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.architectures.source import code_digest, source_digest
-from pytest_mad.architectures.targets import Architecture
 from pytest_mad.common.packages import version
 from pytest_mad.gate import Verdict
-from pytest_mad.presets.reading import Setting
+from pytest_mad.presets.setting import Setting
 
 from .folder import DamagedError, Store, Stored, key_of
 
 if TYPE_CHECKING:
     import torch
 
-    from .trials import Identity
+    from .identity import Identity
 
 _CODE = ("contracts", "evaluation", "training", "presets", "tasks", "architectures", "common")
 _OUTCOMES = ("pass", "skipped")
@@ -31,7 +31,7 @@ class StoredContract:
     def __init__(
         self, store: Store, identity: Identity, setting: Setting, limits: tuple[int | None, ...], device: torch.device
     ) -> None:
-        from .trials import surroundings
+        from .identity import surroundings
 
         self._store, self._identity = store, identity
         self._what = {
@@ -92,7 +92,7 @@ def stored_contracts(
     device: torch.device,
 ) -> StoredContract | None:
     """Where an architecture's verdicts are kept; None without a store, or for a model that cannot be asked."""
-    from .trials import identify
+    from .identity import identify
 
     if store is None:
         return None

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from pytest_mad.architectures.source import is_users
 from pytest_mad.common.determinism import one_thread, seeded
-from pytest_mad.presets.reading import Setting
 from pytest_mad.presets.recipe import Point
+from pytest_mad.presets.setting import Setting
 from pytest_mad.training.data import TaskData
 from pytest_mad.training.trial import autocast, loss_of, to_device
 

@@ -7,7 +7,6 @@ begun goes to another worker, and xdist replaces it. A single process leaves a m
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import itertools
 import json
 import os
@@ -18,9 +17,8 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,99 +26,19 @@ from pytest_mad.common.packages import HERE
 from pytest_mad.report.junit import properties
 
 from . import options
-from .session import RECORD, TRACE
+from .keys import RECORD, TRACE
 
 if TYPE_CHECKING:
-    from pytest_mad.evaluation.contract import ContractResult
-    from pytest_mad.results.result import Result
+    from pytest_mad.results.result import ContractResult, Result
 
     from .plan import Plan
 
-#: At least so many seconds behind its budget an item still gets: for contracts, for compiling, and to reach the
-#: evaluation that notices.
-GRACE = 180.0
-#: Behind these, every later call fails in the same process.
-_STICKY = re.compile(
-    r"CUDA error: .*(device-side assert|illegal (memory access|instruction|address)|unspecified launch failure"
-    r"|misaligned address|invalid (program counter|address space)|hardware stack error|uncorrectable)"
-)
 #: Frames of the stack on which a worker hung that a report has.
 _SHOWN = 20
 _FRAME = re.compile(r'  File "(.+)", line (\d+) in (.+)')
 
 
 # -- where items run --------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def watched(config: pytest.Config) -> Iterator[None]:
-    """In an xdist worker: end the process if what runs inside does not return long after its budget.
-
-    The timer is a thread in C that needs no GIL, so it also fires while a C extension hangs.
-    """
-    path, budget = getattr(config, "workerinput", {}).get(TRACE), options.value(config, "mad_timeout")
-    if not path or budget is None:
-        yield
-        return
-    with _trace_file(path) as trace:
-        faulthandler.dump_traceback_later(budget + max(GRACE, budget / 10), file=trace, exit=True)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-
-
-def _trace_file(path: str) -> TextIO:
-    """Where the stack goes; a folder for temporary files that is full or gone costs the stack alone."""
-    try:
-        return open(path, "w")
-    except OSError:
-        return open(os.devnull, "w")
-
-
-@contextlib.contextmanager
-def marked(config: pytest.Config, what: str) -> Iterator[None]:
-    """In a single process: leave word for the next run if this one dies inside."""
-    from pytest_mad.store.folder import open_store
-
-    from .plan import store_path
-
-    folder = None if hasattr(config, "workerinput") else store_path(config)
-    with open_store(folder).marked(what) if folder else contextlib.nullcontext():
-        yield
-
-
-def left_behind(config: pytest.Config) -> list[str]:
-    """What earlier processes ran when they died, for the header."""
-    from pytest_mad.store.folder import open_store
-
-    from .plan import store_path
-
-    folder = store_path(config)
-    died = open_store(folder).left_behind() if folder else []
-    return [f"mad: the last run ended while it ran {what}; what had finished is in the store" for what in died]
-
-
-def is_sticky(text: str) -> bool:
-    """Whether an error's text is one behind which a process can use CUDA no more."""
-    return _STICKY.search(text) is not None
-
-
-class WorkerGuard:
-    """An xdist worker's plugin: ends the process between two items once its CUDA context is broken."""
-
-    def __init__(self) -> None:
-        self._is_broken = False
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self) -> Generator[None, Any, Any]:
-        if self._is_broken:  # all reports are sent, and the start of this item is not: it goes to another worker
-            os._exit(1)
-        return (yield)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        text = getattr(report, RECORD, None)
-        self._is_broken |= text is not None and is_sticky(json.loads(text)["detail"])
 
 
 # -- in the controller ------------------------------------------------------------------------------------------------
@@ -230,9 +148,9 @@ class Crashes:
 
 def lost(plan: Plan, nodeid: str, why: str, seconds: float, device: str) -> Result | ContractResult | None:
     """What becomes of one of the suite's items whose worker died; None for other tests."""
-    from pytest_mad.evaluation.contract import ContractResult
     from pytest_mad.evaluation.setting import ended
     from pytest_mad.gate import Verdict
+    from pytest_mad.results.result import ContractResult
 
     _, _, own = nodeid.partition("mad::")
     name, _, item = own.partition("::")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_mad.presets.reading import Setting
+    from pytest_mad.presets.setting import Setting
     from pytest_mad.results.result import Result
 
 
@@ -36,10 +36,11 @@ def mad_setting(request: pytest.FixtureRequest) -> Setting:
 @pytest.fixture
 def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Setting) -> Result:
     """Score and verdict of ``mad_model`` on ``mad_setting``; trained when the first test of the process asks for it."""
-    from pytest_mad.architectures.targets import Architecture, from_factory
+    from pytest_mad.architectures.architecture import Architecture, from_factory
     from pytest_mad.report.progress import live_progress
 
-    from .items import RESULT, work
+    from .items import work
+    from .keys import RESULT
     from .plan import run_options
     from .session import SESSION
 

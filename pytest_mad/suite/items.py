@@ -16,26 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mad.architectures.targets import Architecture
-from pytest_mad.evaluation.contract import ContractResult
-from pytest_mad.evaluation.setting import RunOptions
+from pytest_mad.architectures.architecture import Architecture
+from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.executors.inline import Executor, Inline
-from pytest_mad.executors.ray.units import CONTRACT_COST, most_trials
-from pytest_mad.presets.reading import Setting
-from pytest_mad.report.progress import Course, Work, live_progress
-from pytest_mad.results.result import Result
+from pytest_mad.executors.ray.units import most_trials
+from pytest_mad.presets.setting import Setting
+from pytest_mad.report.progress import Work, live_progress
+from pytest_mad.results.result import ContractResult, Result
 
-from .crashes import marked, watched
-from .plan import Plan, matches
+from .keys import COURSES, EXECUTOR, PLAN, RESULT
+from .selection import ROOT, matches, shard_costs
+from .watchdog import marked, watched
 from .xdist import order
 
 if TYPE_CHECKING:
     from _pytest._code.code import ExceptionInfo, TerminalRepr
-
-ROOT = "mad"
-RESULT = pytest.StashKey["Result | ContractResult"]()
-#: Settings that have trained in this process, for the time left.
-COURSES = pytest.StashKey[list[Course]]()
 
 
 class ContractWarning(UserWarning):
@@ -181,53 +176,10 @@ class MadContract(JudgedItem):
         self.conclude(result, traceback)
 
 
-PLAN = pytest.StashKey[Plan]()
-EXECUTOR = pytest.StashKey[Executor]()
-
-
 def executor(config: pytest.Config) -> Executor:
     """What gives the items their results."""
     plan = config.stash[PLAN]
     return config.stash.setdefault(EXECUTOR, Inline(plan.run, plan.sizes()))
-
-
-def suite_arguments(config: pytest.Config) -> list[str]:
-    """Take the suite's own arguments out of ``config.args`` and return them as node-id prefixes.
-
-    ``mad::...`` is always the suite's, a bare ``mad`` unless there is such a directory. Without any argument on the
-    command line the suite is all that runs.
-    """
-    if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args = []
-        return [ROOT]
-    bare = {ROOT} if not (config.invocation_params.dir / ROOT).exists() else set()
-    own = [a for a in config.args if a in bare or a.startswith(f"{ROOT}::")]
-    config.args = [a for a in config.args if a not in own]
-    return own
-
-
-def item_costs(plan: Plan) -> dict[str, float]:
-    """Committed estimates of all items by node id, in order."""
-    contracts = {f"contract[{name}]": CONTRACT_COST for name in plan.run.contracts.names()}
-    own = contracts | {setting.id: setting.cost for setting in plan.settings.values()}
-    return {f"{ROOT}::{a.name}::{item}": cost for a in plan.architectures for item, cost in own.items()}
-
-
-def item_identities(plan: Plan) -> dict[str, object]:
-    """What every item asks, by node id: whatever else could tell two suites apart whose costs are the same."""
-    found: dict[str, object] = dict(item_costs(plan))
-    for architecture in plan.architectures:
-        for setting in plan.settings.values():
-            asked = [setting.cost, setting.threshold, plan.run.seeds, plan.run.first_seed]
-            found[f"{ROOT}::{architecture.name}::{setting.id}"] = [*asked, setting.identity()]
-    return found
-
-
-def shard_costs(plan: Plan) -> dict[str, float]:
-    """The same of the items that this job runs: all, or its shard's."""
-    costs = item_costs(plan)
-    own = plan.shard.own(costs) if plan.shard else costs
-    return {item: cost for item, cost in costs.items() if item in own}
 
 
 def add_items(session: pytest.Session, prefixes: list[str], items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +11,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pytest_mad.architectures.targets import Architecture
+from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.common.errors import what_happened
-from pytest_mad.common.files import FileError, refuse_unwritable, write_text
-from pytest_mad.common.packages import version
-from pytest_mad.gate.baseline import ambiguous, doubts, merged, read_entries, recorded, write_entries
+from pytest_mad.common.files import FileError, json_text, refuse_unwritable, write_text
+from pytest_mad.gate.recording import update_baseline
 from pytest_mad.report.github import append_summary, error_commands, place
-from pytest_mad.report.writing import MissingPackageError, check_packages, rendered
 
 from . import options
 from .options import flag
@@ -75,22 +74,6 @@ def close(config: pytest.Config, records: list[dict[str, Any]], content: Callabl
     return Closing(lines, errors, warnings)
 
 
-def update_baseline(path: Path, records: list[dict[str, Any]]) -> list[str]:
-    """Merge what was recorded into the baseline, as it is by now; a setting that did not finish keeps its old entry.
-
-    Returns what to say of it: how much was recorded, and what a reviewer should look at twice.
-    """
-    entries, unclear = recorded(records, version("torch") or ""), ambiguous(records)
-    old = read_entries(path) if path.exists() else {}
-    if entries:
-        write_entries(path, merged(old, entries))
-    for architecture, setting in sorted(unclear):
-        raise FileError(f"{architecture}, {setting} was measured twice with different scores, so it is not recorded")
-    count = sum(map(len, entries.values()))
-    said = f"{count} of {len(records)} settings recorded in {path}" if count else "nothing was recorded"
-    return [said, *doubts(old, entries)]
-
-
 def annotation_lines(
     config: pytest.Config,
     failed: dict[str, tuple[str, int | None, str]],
@@ -132,3 +115,31 @@ def _noted(lines: list[str], what: str) -> Iterator[None]:
         lines.append(f"{what}: {error}")
     except Exception as error:  # a report that cannot be made must not take the others with it
         lines.append(f"{what}: {what_happened(error, 'writing')}")
+
+
+#: Packages that a report needs beyond the core.
+_NEEDS = {"mad_html": "jinja2"}
+
+
+class MissingPackageError(ValueError):
+    """A report needs a package that is not installed; the message is the line that installs it."""
+
+
+def check_packages(option: str) -> None:
+    """Raise :class:`MissingPackageError` before anything is trained for a report that could not be written."""
+    package = _NEEDS.get(option)
+    if package and importlib.util.find_spec(package) is None:
+        raise MissingPackageError(f"needs {package}: pip install 'pytest-mad[report]'")
+
+
+def rendered(option: str, content: dict[str, Any]) -> str:
+    """The text of the report that an option asks for."""
+    if option == "mad_html":
+        from pytest_mad.report.html.render import html_report
+
+        return html_report(content)
+    if option == "mad_benchmark_json":
+        from pytest_mad.report.benchmark_json import benchmark_entries
+
+        return json_text(benchmark_entries(content))
+    return json_text(content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import shlex
 import sys
@@ -13,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from pytest_mad.architectures.targets import TARGETS, Architecture, TargetError, check_unique
+from pytest_mad.architectures.architecture import Architecture, TargetError, check_unique
+from pytest_mad.architectures.targets import TARGETS
 from pytest_mad.common.errors import suggestion, user_traceback
 from pytest_mad.common.files import FileError, is_there, refuse_unwritable
-from pytest_mad.evaluation.contract import ContractOptions, Mode
-from pytest_mad.evaluation.setting import RunOptions
+from pytest_mad.evaluation.options import ContractOptions, Mode, RunOptions
 from pytest_mad.gate import false_alarm_bound
 from pytest_mad.gate.baseline import (
     Baseline,
@@ -28,7 +27,8 @@ from pytest_mad.gate.baseline import (
     read_entries,
     shipped_baselines,
 )
-from pytest_mad.presets.reading import Setting, as_published, select, settings, with_threshold
+from pytest_mad.presets.reading import settings
+from pytest_mad.presets.setting import Setting, as_published, select, with_threshold
 
 from . import options
 from .shards import Shard
@@ -305,21 +305,6 @@ def check_baseline(plan: Plan, known: Baseline) -> None:
             if found:
                 check_fits(found[1], f"{found[0]}, {setting.id}", setting.identity())
                 check_new(found[1], plan.run.first_seed)
-
-
-def matches(node_id: str, prefixes: list[str]) -> bool:
-    """Whether an item is selected by node-id arguments: its id, all settings of its task, its architecture, or all."""
-    task = node_id.partition("[")[0]
-    return any(p in (node_id, task) or node_id.startswith(p + "::") for p in prefixes)
-
-
-def check_selection(ids: list[str], prefixes: list[str]) -> None:
-    """Raise ``pytest.UsageError`` for a ``mad::...`` argument that selects nothing."""
-    for prefix in prefixes:
-        if prefix != "mad" and not any(matches(node_id, [prefix]) for node_id in ids):
-            near = difflib.get_close_matches(prefix, ids, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(ids)}"
-            raise pytest.UsageError(f"{prefix} is none of the suite's items; {hint}")
 
 
 def _require_cuda() -> None:

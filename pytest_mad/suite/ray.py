@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from pytest_mad.common.devices import chosen_devices
 from pytest_mad.executors.ray.cluster import Client, ClusterError
 from pytest_mad.executors.ray.executor import training_in_ray
 
 from . import options
-from .items import EXECUTOR, PLAN, JudgedItem, MadContract, MadItem
+from .items import JudgedItem, MadContract, MadItem
+from .keys import EXECUTOR, PLAN
 from .plan import targets
-from .xdist import cores
+from .xdist import chosen_devices, cores
 
 
 @contextlib.contextmanager

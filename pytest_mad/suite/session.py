@@ -15,22 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import options
+from .keys import RECORD, TRACE, TROUBLE
 
 if TYPE_CHECKING:
-    from pytest_mad.architectures.targets import Architecture
-    from pytest_mad.evaluation.contract import ContractResult
+    from pytest_mad.architectures.architecture import Architecture
     from pytest_mad.evaluation.setting import Measured
-    from pytest_mad.presets.reading import Setting
-    from pytest_mad.results.result import Result
+    from pytest_mad.presets.setting import Setting
+    from pytest_mad.results.result import ContractResult, Result
 
     from .plan import Plan
-
-#: The record of a finished setting on its call-phase report: one JSON string, which any xdist version can carry.
-RECORD = "mad_record"
-#: What went wrong with the store where the item ran, on the same report.
-TROUBLE = "mad_trouble"
-#: In ``workerinput``: where a worker's watchdog writes the stack on which it ended the process.
-TRACE = "mad_trace"
 
 
 class Session:
@@ -63,7 +56,7 @@ class Session:
         """Find every usage error now, before anything is trained."""
         self._check_report_paths()
         if TRACE in getattr(self.config, "workerinput", {}):
-            from .crashes import WorkerGuard
+            from .watchdog import WorkerGuard
 
             self.config.pluginmanager.register(WorkerGuard(), "mad-guard")
         is_local = not self.is_worker and options.value(self.config, "mad_executor") == "inline"
@@ -74,8 +67,9 @@ class Session:
             return
         for option in options.OPTIONS:
             options.value(self.config, option.name)
-        from .items import PLAN, item_costs, suite_arguments
-        from .plan import check_selection, make_plan
+        from .keys import PLAN
+        from .plan import make_plan
+        from .selection import check_selection, item_costs, suite_arguments
 
         plan = make_plan(self.config)
         self.config.stash[PLAN] = plan
@@ -84,9 +78,7 @@ class Session:
 
     def _place(self) -> None:
         """Which devices this run has; a single process takes the first of those that it is to use."""
-        from pytest_mad.common.devices import chosen_devices, use_first
-
-        from .xdist import worker_count
+        from .xdist import chosen_devices, use_first, worker_count
 
         self.devices = chosen_devices(self.config)
         if self.devices and options.value(self.config, "mad_gpus") != "auto" and not worker_count(self.config):
@@ -142,8 +134,9 @@ class Session:
         """What will be measured, where, and what an earlier run died of."""
         if not self.is_active:
             return []
-        from .crashes import left_behind
-        from .xdist import header_lines, worker_count
+        from .header import header_lines
+        from .watchdog import left_behind
+        from .xdist import worker_count
 
         plan = self._plan()
         preset = next(iter(plan.settings.values())).preset
@@ -163,7 +156,7 @@ class Session:
 
     def _shard_line(self) -> str:
         """How much of the suite this job runs."""
-        from .items import item_costs
+        from .selection import item_costs
 
         plan = self._plan()
         own, total = len(self._own_costs()), len(item_costs(plan))
@@ -171,7 +164,7 @@ class Session:
         return f"mad: shard {plan.shard}: {own} of {total} contracts and settings{nothing}"
 
     def _own_costs(self) -> dict[str, float]:
-        from .items import shard_costs
+        from .selection import shard_costs
 
         return shard_costs(self._plan())
 
@@ -194,7 +187,7 @@ class Session:
         self._settings = {one for one in self._expected if "::contract[" not in one}
 
     def _plan(self) -> Plan:
-        from .items import PLAN
+        from .keys import PLAN
 
         return self.config.stash[PLAN]
 
@@ -220,8 +213,8 @@ class Session:
         """Train a test's model on a setting, once per process for the same ``mad_model`` object and contracts."""
         from pytest_mad.evaluation.setting import run_and_judge
 
-        from .crashes import marked, watched
         from .plan import run_options
+        from .watchdog import marked, watched
 
         key = id(model), setting, contracts
         if key not in self._measured:
@@ -389,8 +382,9 @@ class Session:
         """The part of the suite that this job ran, if it was a part."""
         if not self.is_active:
             return []
-        from .items import item_identities
-        from .shards import joined
+        from pytest_mad.results.merge import joined
+
+        from .selection import item_identities
 
         plan = self._plan()
         return joined([plan.shard.to_json(item_identities(plan))] if plan.shard else [])
@@ -409,6 +403,6 @@ def find_result(item: pytest.Item) -> Result | ContractResult | None:
     """The result that an item, or a test of the user's through ``mad_result``, left behind."""
     if "pytest_mad.suite.items" not in sys.modules:  # no mad item or fixture in this run
         return None
-    from .items import RESULT
+    from .keys import RESULT
 
     return item.stash.get(RESULT, None)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
@@ -50,13 +49,3 @@ def digest(items: Mapping[str, object]) -> str:
     """Tells suites apart: shards of two belong together if their items, and what is asked of each, are the same."""
     text = json.dumps(items, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def joined(shards: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Shards of one suite together, without the suites that are complete."""
-    parts = defaultdict(set)
-    for shard in shards:
-        parts[shard["suite"], shard["of"]].update(shard["parts"])
-    return [
-        {"suite": suite, "of": of, "parts": sorted(own)} for (suite, of), own in sorted(parts.items()) if len(own) < of
-    ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_mad.common.devices import VISIBLE, chosen_devices
+from pytest_mad.common.devices import VISIBLE, visible_devices
 
 from . import options
 
@@ -73,25 +73,44 @@ def worker_count(config: pytest.Config) -> int:
     return len(parse_tx_spec_config(config))
 
 
-def header_lines(devices: list[str], workers: int, share: int) -> list[str]:
-    """Which worker has which device; for a single process one line of advice where others would stay idle.
+def chosen_devices(config: pytest.Config) -> list[str]:
+    """What ``--mad-gpus`` picks of the devices that are there; none with ``--mad-device=cpu``."""
+    wanted = options.value(config, "mad_gpus")
+    if options.value(config, "mad_device") == "cpu":
+        if config.getoption("mad_gpus") is not None:
+            raise pytest.UsageError(
+                f"--mad-gpus={config.getoption('mad_gpus')}: and --mad-device=cpu: leave one of them out"
+            )
+        return []
+    found = visible_devices()
+    if wanted == "auto":
+        return found
+    picked = [_pick(found, name) for name in wanted]
+    if len(set(picked)) < len(picked):
+        raise pytest.UsageError(f"--mad-gpus={','.join(wanted)}: names a device twice")
+    return picked
 
-    ``share`` is how many trials a device is meant to take side by side.
-    """
-    if not workers:
-        return [*(f"mad: this process trains on {device}" for device in devices[:1]), *_advice(devices, share)]
-    lines = [
-        f"mad: {', '.join(f'gw{i}' for i in range(first, workers, len(devices)))} on {device}"
-        for first, device in enumerate(devices[:workers])
-    ]
-    if devices and workers > len(devices) * share:
-        most = -(-workers // len(devices))
-        lines.append(f"mad: up to {most} workers share a device, more than --mad-trials-per-gpu={share}")
-    return lines
+
+def _pick(found: list[str], name: str) -> str:
+    """A number is a place among those that are there, as it is for torch; anything else is the device's own name."""
+    picked = found[int(name) :] if name.isdecimal() else [one for one in found if one == name]
+    if not picked:
+        there = ", ".join(f"{place} ({one})" for place, one in enumerate(found))
+        raise pytest.UsageError(
+            f"--mad-gpus={name}: {f'must be of the devices here: {there}' if found else 'there is no CUDA device here'}"
+        )
+    return picked[0]
 
 
-def _advice(devices: list[str], share: int) -> list[str]:
-    if not devices:
-        return [f"mad: add -n auto to train on {cores()} cores at a time"] if cores() > 1 else []
-    trials, gpus = len(devices) * share, "1 GPU" if len(devices) == 1 else f"{len(devices)} GPUs"
-    return [f"mad: add -n auto to train {trials} settings at a time on {gpus}"] if trials > 1 else []
+def use_first(config: pytest.Config, devices: list[str]) -> None:
+    """Let this process see the first device only, until pytest ends. torch looks when CUDA is first used."""
+    before = os.environ.get(VISIBLE)
+    os.environ[VISIBLE] = devices[0]
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(VISIBLE, None)
+        else:
+            os.environ[VISIBLE] = before
+
+    config.add_cleanup(restore)

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytest_mad.common.determinism import one_thread
-from pytest_mad.presets.reading import Setting
 from pytest_mad.presets.recipe import Point, Recipe
+from pytest_mad.presets.setting import Setting
 from pytest_mad.tasks import Batch
 
+from .agreement import EngineError, compare, loss_alone, refuse
 from .one_dnn import one_dnn_pass
 from .trial import Loss, as_it_is, initial_model, loss_of, to_device
-from .vmap import EngineError, compare, loss_alone, refuse
 
 #: Floating-point operations of a sweep, about six minutes; a third of it is saved, several times the cost.
 WORTH_COMPILING = 1.5e13

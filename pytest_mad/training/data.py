@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pytest_mad.common.seeds import derive_seed
-from pytest_mad.presets.reading import Setting
+from pytest_mad.presets.setting import Setting
 from pytest_mad.tasks import Batch
 
 from .published import load_published

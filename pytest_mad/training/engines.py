@@ -8,20 +8,29 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import nn
 
 from pytest_mad.common.errors import is_out_of_memory
-from pytest_mad.presets.reading import Setting
 from pytest_mad.presets.recipe import Point
-from pytest_mad.store.trials import StoredTrial
+from pytest_mad.presets.setting import Setting
 
 from .compiled import Later
 from .data import TaskData
-from .trial import Loss, OutOfTimeError, Progress, TrialError, as_it_is, train_trial
+from .trial import Checkpoints, Loss, OutOfTimeError, Progress, Trial, TrialError, as_it_is, train_trial
 from .vmap import Member, Outcome, train_members
+
+
+class Place(Checkpoints, Protocol):
+    """Where one trial is kept, and found again; whoever sweeps hands it in."""
+
+    def find(self) -> tuple[Trial, nn.Module] | None:
+        """The trial and its trained model."""
+
+    def keep(self, trial: Trial, model: nn.Module, /) -> None:
+        """Keep a finished trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +47,7 @@ class Job:
     progress: Progress | None
     deadline: float
     #: None without a store
-    places: dict[Point, StoredTrial | None]
+    places: dict[Point, Place | None]
     #: whether no further trial is needed
     is_enough: Callable[[Sequence[Outcome]], bool]
 
@@ -136,7 +145,7 @@ def free_memory(device: torch.device) -> None:
 def by_vmap(job: Job) -> Iterator[Finished]:
     """All that the store lacks at once, as one stacked model; see :func:`~pytest_mad.training.vmap.train_members`.
 
-    Raises :class:`~pytest_mad.training.vmap.EngineError` for a model that cannot be stacked.
+    Raises :class:`~pytest_mad.training.agreement.EngineError` for a model that cannot be stacked.
     """
     known: dict[Point, Outcome] = {}
     for point in job.places:

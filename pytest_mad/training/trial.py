@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from pytest_mad.common.determinism import one_thread, seeded
 from pytest_mad.common.seeds import derive_seed
-from pytest_mad.presets.reading import Setting
 from pytest_mad.presets.recipe import Point, Recipe
+from pytest_mad.presets.setting import Setting
 from pytest_mad.tasks import IGNORE, Batch
 
 from .data import TaskData

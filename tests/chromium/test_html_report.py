@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from pytest_mad.report.html.render import html_report
-from tests.unit.html_samples import CONTRACTS, MISSING, SAMPLES, architecture, content, grid
+from tests.unit.report.html_samples import CONTRACTS, MISSING, SAMPLES, architecture, content, grid
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium, chromium-browser or google-chrome")

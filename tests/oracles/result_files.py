@@ -7,9 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pytest_mad.evaluation.contract import ContractResult
 from pytest_mad.gate import draw_line
-from pytest_mad.results.result import Result
+from pytest_mad.results.result import ContractResult, Result
 from pytest_mad.results.result_file import result_file
 
 LEVELS = {"oracle": 1.0, "trivial": 0.5}

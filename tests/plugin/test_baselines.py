@@ -13,12 +13,13 @@ import pytest
 from pytest_mad.common.files import FileError
 from pytest_mad.evaluation import sweep
 from pytest_mad.gate import baseline as module
-from pytest_mad.gate.baseline import read_entries, write_entries
+from pytest_mad.gate.baseline import read_entries
+from pytest_mad.gate.recording import write_entries
 
 MEMORIZATION, LARGER, RECALL = "memorization[baseline]", "memorization[vocab_size=24]", "in-context-recall[baseline]"
 SETTINGS = [RECALL, MEMORIZATION, LARGER]
 NO_CONTRACTS = ("-k", "not contract")
-WARNED = "default::pytest_mad.executors.inline.BaselineWarning"
+WARNED = "default::pytest_mad.evaluation.requirement.BaselineWarning"
 
 #: A model of the same name that has lost a capability: its own answer to every question.
 LOST = """

@@ -19,7 +19,7 @@ NAMES = (
 )
 
 #: As in a project that says nothing about warnings; this one's own setting, error, would reach these runs.
-WARNINGS = ("-W", "default::pytest_mad.suite.ContractWarning")
+WARNINGS = ("-W", "default::pytest_mad.suite.items.ContractWarning")
 
 MODELS = """
     import time

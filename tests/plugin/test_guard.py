@@ -9,7 +9,7 @@ MODELS = """
     from torch import nn
 
     from models import Tiny, previous
-    from pytest_mad.backbones import AutoEncoder, LanguageModel
+    from pytest_mad.architectures.backbones import AutoEncoder, LanguageModel
     from pytest_mad.layers import build_layer
 
 

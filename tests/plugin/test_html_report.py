@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.unit.html_samples import Page
+from tests.unit.report.html_samples import Page
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_state_size_that_is_none_is_not_stated(project, size):
 
 def test_a_report_that_cannot_be_made_takes_no_other_with_it(project, monkeypatch):
     """One line says which, and the exit code that something is missing."""
-    import pytest_mad.report.html as module
+    import pytest_mad.report.html.render as module
 
     monkeypatch.setattr(module, "html_report", lambda content: 1 / 0)
     result = project.models("--mad-html=h.html", "--mad-json=j.json", "-k", "24")

@@ -100,7 +100,7 @@ FAULTY = """
 #: The report of a failing item waits until two settings have finished that no item has asked for yet.
 WAITING = """
     import time
-    from pytest_mad.suite import EXECUTOR
+    from pytest_mad.suite.keys import EXECUTOR
 
     def pytest_runtest_makereport(item, call):
         while call.excinfo and len(item.config.stash[EXECUTOR].unasked()) < 2:

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from pytest_mad.evaluation.contract import ContractResult
+from pytest_mad.results.result import ContractResult
 from pytest_mad.suite import ray as remote
 
 pytest.importorskip("ray")

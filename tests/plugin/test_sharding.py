@@ -205,7 +205,7 @@ def test_a_hang_and_a_broken_cuda_context_cost_one_setting_each(project):
     Beside them a test of the user's that hangs: whose setting that was only its worker knew, so xdist's line is kept.
     """
     (project.path / "conftest.py").write_text(
-        "import pytest_mad.faults, torch._dynamo\npytest_mad.faults.GRACE = 1.0\n"  # slow to import
+        "import pytest_mad.suite.watchdog, torch._dynamo\npytest_mad.suite.watchdog.GRACE = 1.0\n"  # slow to import
     )
     project.write(test_own=OWN)
     names = [f"--mad-arch={name}=dying:{name}" for name in ("hangs", "broken_cuda")]

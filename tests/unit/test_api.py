@@ -14,10 +14,13 @@ from torch import nn
 
 import pytest_mad
 from pytest_mad import evaluate, evaluate_suite, settings
-from pytest_mad.architectures.build import ModelError, NoBottleneckError
-from pytest_mad.architectures.targets import TargetError, from_factory
-from pytest_mad.evaluation.setting import ContractBrokenError, RunOptions, run_and_judge
-from pytest_mad.presets.reading import PresetError
+from pytest_mad.architectures.architecture import TargetError, from_factory
+from pytest_mad.architectures.bottleneck import NoBottleneckError
+from pytest_mad.architectures.wrappers import ModelError
+from pytest_mad.evaluation.options import RunOptions
+from pytest_mad.evaluation.setting import ContractBrokenError, run_and_judge
+from pytest_mad.presets.recipe import Point
+from pytest_mad.presets.setting import PresetError
 from pytest_mad.tasks import registry
 from pytest_mad.training.trial import TrialError
 from tests.unit.tiny import Tiny, make_setting
@@ -149,7 +152,7 @@ def test_evaluate_raises_what_is_wrong_with_the_model(factory, error, message):
 def test_evaluate_raises_when_training_gives_no_score():
     """Diverged, or without a vector for compression."""
     with pytest.raises(ContractBrokenError, match=r"contract finite is broken: the loss of step \d is"):
-        evaluate(Tiny, make_setting(points=[pytest_mad.training.recipe.Point(lr=1e30)]))
+        evaluate(Tiny, make_setting(points=[Point(lr=1e30)]))
 
     def diverging(vocab_size):
         model, steps = Tiny(vocab_size), itertools.count()

@@ -7,8 +7,8 @@ import dataclasses
 import torch
 from torch import nn
 
-from pytest_mad.presets.reading import Setting
 from pytest_mad.presets.recipe import Point, Recipe
+from pytest_mad.presets.setting import Setting
 from pytest_mad.tasks import get_task
 from pytest_mad.training.data import load_data
 from pytest_mad.training.trial import train_trial

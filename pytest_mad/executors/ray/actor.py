@@ -14,20 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_mad.architectures.targets import TARGETS, Architecture, TargetError
-from pytest_mad.evaluation.contract import ContractResult, run_contract
-from pytest_mad.evaluation.setting import (
-    BaselineWarning,
-    RunOptions,
-    as_asked,
-    asked_of,
-    check_contracts,
-    choose_device,
-    ended,
-    run_and_judge,
-    stopped_by,
-)
+from pytest_mad.architectures.architecture import Architecture, TargetError
+from pytest_mad.architectures.targets import TARGETS
+from pytest_mad.evaluation.contract import run_contract
+from pytest_mad.evaluation.options import RunOptions
+from pytest_mad.evaluation.requirement import BaselineWarning, as_asked, asked_of
+from pytest_mad.evaluation.setting import check_contracts, choose_device, ended, run_and_judge, stopped_by
 from pytest_mad.gate import Verdict
+from pytest_mad.results.result import ContractResult
 from pytest_mad.store.folder import ElsewhereError, Store, open_store
 
 from .units import Unit

@@ -247,10 +247,9 @@ def versions_reader() -> Callable[[], dict[str, str | None]]:
             return told.get("cuda") or told.get("hip")
 
         try:
-            from pytest_mad import __version__
             from pytest_mad.architectures.source import code_digest
 
-            plugin = f"{__version__}, source {code_digest('.')[:8]}"
+            plugin = f"{of('pytest-mad')}, source {code_digest('.')[:8]}"
         except ImportError:
             plugin = None
         python = ".".join(map(str, sys.version_info[:2]))

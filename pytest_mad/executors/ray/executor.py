@@ -17,24 +17,14 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_mad.architectures.targets import Architecture
+from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.common.errors import first_line
-from pytest_mad.evaluation.contract import ContractResult
-from pytest_mad.evaluation.setting import (
-    BaselineWarning,
-    Measured,
-    RunOptions,
-    as_asked,
-    asked_of,
-    choose_device,
-    conclude,
-    run_sweeps,
-    stopped_by,
-    warn_of_another_machine,
-)
+from pytest_mad.evaluation.options import RunOptions
+from pytest_mad.evaluation.requirement import BaselineWarning, as_asked, asked_of, warn_of_another_machine
+from pytest_mad.evaluation.setting import Measured, choose_device, conclude, run_sweeps, stopped_by
 from pytest_mad.gate.baseline import BaselineError, MissingEntryError
-from pytest_mad.presets.reading import Setting
-from pytest_mad.results.result import Result
+from pytest_mad.presets.setting import Setting
+from pytest_mad.results.result import ContractResult, Result
 from pytest_mad.store.folder import Store, open_store
 
 from .actor import Answer, error_of

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_mad.evaluation.setting import RunOptions
+from pytest_mad.evaluation.options import RunOptions
 
 from .actor import Worker
 from .cluster import Client, ClusterError

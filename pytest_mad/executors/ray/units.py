@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from pytest_mad.architectures.targets import Architecture
-from pytest_mad.evaluation.setting import RunOptions, as_asked, asked_of
+from pytest_mad.architectures.architecture import Architecture
+from pytest_mad.evaluation.options import RunOptions
+from pytest_mad.evaluation.requirement import as_asked, asked_of
 from pytest_mad.gate.baseline import BaselineError, MissingEntryError
-from pytest_mad.presets.reading import Setting
 from pytest_mad.presets.recipe import Point
+from pytest_mad.presets.setting import Setting
 
 #: How often a unit is handed out again whose worker died.
 RETRIES = 2

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
-from pytest_mad.report.numbers import accuracy_text
+from pytest_mad.common.text import accuracy_text
 
 Point = tuple[int, int]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
-from pytest_mad.report.numbers import (
+from pytest_mad.common.text import (
     NOTHING,
     accuracy_text,
     count_text,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pytest_mad.architectures.targets import from_factory
+from pytest_mad.architectures.architecture import from_factory
 from pytest_mad.contracts.base import Subject
-from pytest_mad.evaluation.contract import Case, ContractOptions, check, subject
+from pytest_mad.evaluation.contract import Case, check, subject
+from pytest_mad.evaluation.options import ContractOptions
 from tests.unit.tiny import CPU, make_setting
 
 V, T, D = 8, 16, 16

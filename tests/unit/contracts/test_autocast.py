@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_mad.evaluation.contract import ContractOptions
+from pytest_mad.evaluation.options import ContractOptions
 from tests.unit.contracts.models import COMPRESSION, D, Model, Recurrent, V, ask, broken
 
 

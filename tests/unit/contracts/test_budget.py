@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_mad.evaluation.contract import ContractOptions
+from pytest_mad.evaluation.options import ContractOptions
 from tests.unit.contracts.models import COMPRESSION, D, Model, Recurrent, T, V, ask
 
 PARAMETERS = V * D + T * D + D * V + V

@@ -7,10 +7,12 @@ from collections import Counter
 import pytest
 import torch
 
-from pytest_mad.architectures.targets import from_factory
+from pytest_mad.architectures.architecture import from_factory
 from pytest_mad.contracts import base
 from pytest_mad.contracts.base import ContractError, NotApplicableError, contracts, register_contract
-from pytest_mad.evaluation.contract import ContractOptions, ContractResult, Mode, check, first_broken, run_contract
+from pytest_mad.evaluation.contract import check, first_broken, run_contract
+from pytest_mad.evaluation.options import ContractOptions, Mode
+from pytest_mad.results.result import ContractResult
 from tests.unit.contracts.models import ALL, COMPRESSION, CPU, HARD, SETTING, SIZES, Attention, Model, T
 from tests.unit.contracts.test_causality_item import Unmasked, with_attention
 from tests.unit.contracts.test_gradients import Detached, Unused

@@ -12,8 +12,9 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pytest_mad.architectures.targets import from_factory
-from pytest_mad.contracts.base import ContractError, contracts, falsify
+from pytest_mad.architectures.architecture import from_factory
+from pytest_mad.contracts.base import ContractError, contracts
+from pytest_mad.contracts.checking import falsify
 from pytest_mad.evaluation.contract import check
 from tests.unit.contracts.models import ALL, Model, Recurrent, ask, case, subject_of
 from tests.unit.contracts.test_batch_independence import AttentionOverBatch

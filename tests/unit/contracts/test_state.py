@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pytest_mad.evaluation.contract import ContractOptions
+from pytest_mad.evaluation.options import ContractOptions
 from tests.unit.contracts.models import COMPRESSION, D, Model, Recurrent, ask, broken
 
 

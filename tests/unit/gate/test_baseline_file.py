@@ -20,14 +20,11 @@ from pytest_mad.gate.baseline import (
     Entry,
     another_machine,
     check_fits,
-    entries_text,
     load_baseline,
-    merged,
     read_entries,
-    recorded,
     shipped_baselines,
-    write_entries,
 )
+from pytest_mad.gate.recording import entries_text, merged, recorded, write_entries
 from pytest_mad.presets.reading import settings
 from pytest_mad.results.result import Result
 from tests.oracles.parameters import steady

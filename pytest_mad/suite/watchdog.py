@@ -1,0 +1,98 @@
+"""Faults that end a process, where items run: code that never returns, a broken CUDA context."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import re
+from collections.abc import Generator, Iterator
+from typing import Any, TextIO
+
+import pytest
+
+from . import options
+from .keys import RECORD, TRACE
+
+#: At least so many seconds behind its budget an item still gets: for contracts, for compiling, and to reach the
+#: evaluation that notices.
+GRACE = 180.0
+
+
+#: Behind these, every later call fails in the same process.
+_STICKY = re.compile(
+    r"CUDA error: .*(device-side assert|illegal (memory access|instruction|address)|unspecified launch failure"
+    r"|misaligned address|invalid (program counter|address space)|hardware stack error|uncorrectable)"
+)
+
+
+@contextlib.contextmanager
+def watched(config: pytest.Config) -> Iterator[None]:
+    """In an xdist worker: end the process if what runs inside does not return long after its budget.
+
+    The timer is a thread in C that needs no GIL, so it also fires while a C extension hangs.
+    """
+    path, budget = getattr(config, "workerinput", {}).get(TRACE), options.value(config, "mad_timeout")
+    if not path or budget is None:
+        yield
+        return
+    with _trace_file(path) as trace:
+        faulthandler.dump_traceback_later(budget + max(GRACE, budget / 10), file=trace, exit=True)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def _trace_file(path: str) -> TextIO:
+    """Where the stack goes; a folder for temporary files that is full or gone costs the stack alone."""
+    try:
+        return open(path, "w")
+    except OSError:
+        return open(os.devnull, "w")
+
+
+@contextlib.contextmanager
+def marked(config: pytest.Config, what: str) -> Iterator[None]:
+    """In a single process: leave word for the next run if this one dies inside."""
+    from pytest_mad.store.folder import open_store
+
+    from .plan import store_path
+
+    folder = None if hasattr(config, "workerinput") else store_path(config)
+    with open_store(folder).marked(what) if folder else contextlib.nullcontext():
+        yield
+
+
+def left_behind(config: pytest.Config) -> list[str]:
+    """What earlier processes ran when they died, for the header."""
+    from pytest_mad.store.folder import open_store
+
+    from .plan import store_path
+
+    folder = store_path(config)
+    died = open_store(folder).left_behind() if folder else []
+    return [f"mad: the last run ended while it ran {what}; what had finished is in the store" for what in died]
+
+
+def is_sticky(text: str) -> bool:
+    """Whether an error's text is one behind which a process can use CUDA no more."""
+    return _STICKY.search(text) is not None
+
+
+class WorkerGuard:
+    """An xdist worker's plugin: ends the process between two items once its CUDA context is broken."""
+
+    def __init__(self) -> None:
+        self._is_broken = False
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self) -> Generator[None, Any, Any]:
+        if self._is_broken:  # all reports are sent, and the start of this item is not: it goes to another worker
+            os._exit(1)
+        return (yield)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        text = getattr(report, RECORD, None)
+        self._is_broken |= text is not None and is_sticky(json.loads(text)["detail"])

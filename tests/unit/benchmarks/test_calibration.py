@@ -1,0 +1,59 @@
+"""The presets smoke and ci are what their measurements say: ``python -m benchmarks.calibration.calibrate`` wrote them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.calibration.calibrate import first_point_only, identity
+from pytest_mad import settings
+
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
+
+
+#: Whose seeds set the budgets, and how many: later ones test them.
+SEEDS = {"smoke": 20, "ci": 5}
+CASES = [(preset, name) for preset in SEEDS for name in settings(preset)]
+
+
+def records(architecture, name, preset="smoke"):
+    """The recorded trials of a setting, by seed."""
+    content = json.loads((RESULTS / f"calibrate-{preset}-{architecture}.json").read_text())
+    return [record for key, record in content["trials"].items() if key.startswith(f"{name} seed ")]
+
+
+@pytest.mark.parametrize(("preset", "name"), CASES)
+def test_the_transformer_passes_under_every_seed_the_first_within_a_third_of_the_budget(preset, name):
+    """Trained with today's parameters, at the recipe's first point."""
+    setting = first_point_only(settings(preset)[name])
+    found = records("transformer", name, preset)
+    assert len(found) >= SEEDS[preset]
+    for record in found:
+        (trial,) = record["trials"]
+        assert record["identity"] == identity(setting)
+        assert setting.normalized(record["accuracy"]) >= setting.threshold
+        assert trial["stopped"] == "solved"
+        assert trial["seed"] >= SEEDS[preset] or 3 * trial["steps"] <= setting.recipe.steps
+
+
+@pytest.mark.parametrize("name", list(settings("smoke")))
+def test_no_recorded_trial_that_was_solved_would_have_been_called_hopeless(name):
+    """Also not one of the other reference architectures."""
+    setting = settings("smoke")[name]
+    first_chance = setting.recipe.hopeless_after * setting.recipe.steps
+    for architecture in ("transformer", "sliding_window", "linear_attention", "channel_only"):
+        for record in records(architecture, name):
+            (trial,) = record["trials"]
+            before = [accuracy for step, accuracy in trial["curve"] if step <= first_chance]
+            if trial["stopped"] == "solved" and trial["steps"] > first_chance:
+                assert setting.normalized(max(before)) > setting.recipe.hopeless_below
+
+
+def test_the_negative_controls_fail_what_they_lack():
+    """A window of four tokens memorizes, but neither recalls nor copies; without mixing nothing is learned."""
+    sliding = {name: {r["verdict"] for r in records("sliding_window", name)} for name in settings("smoke")}
+    assert sliding.pop("memorization[baseline]") == {"pass"}
+    assert all(verdicts <= {"fail"} for verdicts in sliding.values())
+    assert all({r["verdict"] for r in records("channel_only", name)} == {"fail"} for name in settings("smoke"))

@@ -1,0 +1,329 @@
+"""The gate's numbers: the arithmetic behind them, and what ``python -m benchmarks.gate`` has measured."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.calibration import calibrate
+from benchmarks.gate import rates as gate_rates
+from benchmarks.gate.__main__ import lines_of_bases, next_piece
+from benchmarks.gate.defects import PLANTED
+from benchmarks.gate.pieces import (
+    Missing,
+    Piece,
+    against_baseline,
+    against_threshold,
+    by_cost,
+    default_contracts,
+    identity,
+    recorded,
+    truth,
+)
+from benchmarks.gate.rates import at_most, chance_of_a_split, clopper_pearson, groups, of_setting, rate
+from benchmarks.gate.report import report, status, totals
+from pytest_mad.gate import Gate, draw_line
+
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
+SETTINGS = by_cost()
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "interval"),
+    [
+        (81, 263, (0.2527, 0.3676)),
+        (15, 148, (0.0578, 0.1617)),
+        (0, 20, (0.0, 0.1684)),
+        (1, 29, (0.0009, 0.1776)),
+        (1, 1, (0.025, 1.0)),
+    ],
+)
+def test_the_interval_has_its_published_values(successes, trials, interval):
+    """Newcombe, Statistics in Medicine 17 (1998), 857-872, table I, method 5."""
+    assert clopper_pearson(successes, trials) == pytest.approx(interval, abs=5e-5)
+
+
+def test_the_interval_of_none_is_known_in_closed_form():
+    assert clopper_pearson(0, 180)[1] == pytest.approx(1 - 0.025 ** (1 / 180), abs=1e-12)
+    assert clopper_pearson(38, 38)[0] == pytest.approx(0.025 ** (1 / 38), abs=1e-12)
+
+
+COUNTS = st.integers(1, 60).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials)))
+
+
+@given(COUNTS)
+def test_the_interval_contains_the_share_and_mirrors(counts):
+    successes, trials = counts
+    low, high = clopper_pearson(successes, trials)
+    assert 0 <= low <= successes / trials <= high <= 1
+    mirrored = clopper_pearson(trials - successes, trials)
+    assert (1 - high, 1 - low) == pytest.approx(mirrored, abs=1e-9)
+
+
+@given(COUNTS)
+def test_at_its_ends_the_observed_is_as_rare_as_promised(counts):
+    successes, trials = counts
+    low, high = clopper_pearson(successes, trials)
+    if successes > 0:
+        assert 1 - at_most(successes - 1, trials, low) == pytest.approx(0.025, abs=1e-9)
+    if successes < trials:
+        assert at_most(successes, trials, high) == pytest.approx(0.025, abs=1e-9)
+
+
+@given(COUNTS, st.floats(0.5, 0.9))
+def test_more_confidence_takes_a_wider_interval(counts, confidence):
+    narrow, wide = clopper_pearson(*counts, confidence), clopper_pearson(*counts)
+    assert wide[0] <= narrow[0]
+    assert narrow[1] <= wide[1]
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (3, 2), (-1, 5)])
+def test_an_impossible_count_is_refused(counts):
+    with pytest.raises(ValueError, match="there must be"):
+        clopper_pearson(*counts)
+
+
+def test_of_nothing_there_is_no_rate():
+    assert rate(0, 0)["share"] is None
+
+
+SCORES = st.lists(st.sampled_from([0.0, 0.5, 0.9, 0.93, 0.95, 0.97, 0.98, 1.0]), min_size=6, max_size=9)
+
+
+@given(SCORES, st.sampled_from([0.0, 0.03]), st.sampled_from([0.97, math.inf]))
+def test_the_chance_of_a_split_is_that_of_trying_them_all(scores, margin, top):
+    flagged = tried = 0
+    for old in combinations(range(len(scores)), 4):
+        rest = [i for i in range(len(scores)) if i not in old]
+        line = min(*(scores[i] for i in old), top) - margin
+        for new in combinations(rest, 2):
+            tried += 1
+            flagged += all(scores[i] < line for i in new)
+    assert chance_of_a_split(scores, 4, 2, margin, top) == pytest.approx(flagged / tried)
+
+
+def test_without_ties_and_margin_the_chance_is_the_bound():
+    scores = [n / 20 for n in range(20)]
+    assert chance_of_a_split(scores, 10, 4, 0.0, math.inf) == pytest.approx(1 / math.comb(14, 4))
+
+
+def test_too_few_scores_cannot_be_split():
+    with pytest.raises(ValueError, match="cannot be split"):
+        chance_of_a_split([1.0] * 13, 10, 4, 0.0, 1.0)
+
+
+def calibrated(folder, setting, scores):
+    """A file of recorded seeds as ``benchmarks.calibration.calibrate`` writes it; None is a trial that ended in an error."""
+    trials = {
+        f"{setting.id} seed {seed}": {
+            "identity": calibrate.identity(setting),
+            "normalized": score,
+            "trials": [] if score is None else [{"steps": setting.recipe.steps, "stopped": "budget"}],
+        }
+        for seed, score in scores.items()
+    }
+    file = folder / "calibrate-smoke-some.json"
+    file.write_text(json.dumps({"trials": trials}))
+    return file
+
+
+def test_recorded_seeds_are_read_up_to_the_first_gap(tmp_path):
+    file = calibrated(tmp_path, SETTINGS[0], {0: 0.98, 1: 0.97, 3: 0.99})
+    assert gate_rates.seeds_of(file, SETTINGS[0]) == [0.98, 0.97]
+    assert gate_rates.seeds_of(file, SETTINGS[1]) == []
+    assert gate_rates.seeds_of(tmp_path / "none.json", SETTINGS[0]) == []
+
+
+def test_a_recorded_error_counts_as_a_false_alarm(tmp_path):
+    assert gate_rates.seeds_of(calibrated(tmp_path, SETTINGS[0], {0: 0.98, 1: None}), SETTINGS[0]) == [0.98, 0.0]
+
+
+def test_a_seed_of_another_budget_is_not_read(tmp_path):
+    longer = replace(SETTINGS[0], recipe=replace(SETTINGS[0].recipe, steps=9000))
+    assert gate_rates.seeds_of(calibrated(tmp_path, longer, {0: 0.98}), SETTINGS[0]) == []
+
+
+def test_groups_are_disjoint_and_behind_the_baseline():
+    gate = Gate(baseline_seeds=3, seeds=2)
+    assert groups([0, 1, 2, 3, 4, 5, 6, 7], gate) == [[3, 4], [5, 6]]
+    assert groups([0, 1, 2, 3], gate) == []
+
+
+def test_a_group_below_the_line_is_flagged_and_one_seed_below_the_threshold_too():
+    setting = replace(SETTINGS[0], gate=Gate(baseline_seeds=3, seeds=2, margin=0.03))
+    found = of_setting([0.99, 0.98, 0.98, 0.85, 0.90, 0.80, 0.99], setting)
+    assert (found["baseline"]["count"], found["baseline"]["of"]) == (1, 2)
+    assert (found["threshold"]["count"], found["threshold"]["of"]) == (2, 7)
+    assert found["lowest"] == 0.8
+
+
+def test_a_suite_is_flagged_by_any_of_its_settings():
+    chosen = [replace(s, gate=Gate(baseline_seeds=2, seeds=1)) for s in SETTINGS[:2]]
+    scores = {chosen[0].id: [0.99, 0.99, 0.5, 0.99], chosen[1].id: [0.99, 0.99, 0.99, 0.5, 0.99]}
+    found = gate_rates.of_suite(scores, chosen)
+    assert (found["threshold"]["count"], found["threshold"]["of"]) == (2, 4)
+    assert (found["baseline"]["count"], found["baseline"]["of"]) == (2, 2)
+    assert found["baseline_bound"] == pytest.approx(2 / 3)
+
+
+def scripted(scores, asked=None):
+    """``get`` of scripted trials: passes at 0.9, and None is an error; what is not there passes."""
+
+    def get(setting, seed):
+        score = scores.get((setting.id, seed), 0.98)
+        if asked is not None:
+            asked.append((setting.id, seed))
+        verdict = "error" if score is None else "pass" if score >= 0.9 else "fail"
+        return {"verdict": verdict, "detail": "", "normalized": score, "seconds": 1.0, "steps": 10}
+
+    return get
+
+
+FIRST, SECOND, *_ = (setting.id for setting in SETTINGS)
+
+
+def test_a_capability_is_lost_if_two_seeds_agree_in_one_setting():
+    both = {(SECOND, 100): 0.7, (SECOND, 101): 0.8}
+    assert truth(scripted(both), SETTINGS)[:2] == (SECOND, 0.7)
+    assert truth(scripted({(SECOND, 100): None, (SECOND, 101): None}), SETTINGS)[:2] == (SECOND, 0.0)
+    asked = []
+    one = truth(scripted({(FIRST, 100): 0.7}, asked), SETTINGS)
+    assert (one.setting, one.lowest) == (None, 0.7)
+    assert len(asked) == len(SETTINGS) + 1
+
+
+def test_the_default_run_ends_at_its_first_failure():
+    found = against_threshold(scripted({(SECOND, 0): 0.89}), SETTINGS)
+    assert (found.by, found.seconds, found.steps) == (f"{SECOND} fail", 2.0, 20)
+    assert against_threshold(scripted({}), SETTINGS).by is None
+    assert against_threshold(scripted({(FIRST, 0): None}), SETTINGS).by == f"{FIRST} error"
+
+
+def line(setting):
+    return draw_line("base", "base", [0.98] * 10, margin=0.03, most_seeds=4, solved_at=0.97)
+
+
+LINES = {setting.id: line(setting) for setting in SETTINGS}
+
+
+def test_against_a_baseline_one_good_seed_is_enough_and_all_bad_ones_regress():
+    late = {(FIRST, seed): 0.5 for seed in (10, 11, 12)}
+    assert against_baseline(scripted(late), SETTINGS, LINES).by is None
+    found = against_baseline(scripted(late | {(FIRST, 13): 0.93}), SETTINGS, LINES)
+    assert (found.by, found.steps) == (f"{FIRST} regress", 40)
+    assert against_baseline(scripted({(SECOND, 10): None}), SETTINGS, LINES).by == f"{SECOND} error"
+
+
+CHANGE = PLANTED["truncated window"]
+
+
+def answered(asked):
+    """What a run would measure, one piece after the other, all of it passing."""
+    pieces = {}
+    while (wanted := next_piece(CHANGE, pieces, LINES)) is not None:
+        stage, piece = wanted
+        asked.append((stage, piece.setting, piece.seed))
+        record = {"broken": None, "detail": "", "warnings": {}, "verdict": "pass", "normalized": 0.98}
+        pieces[piece.key] = record | {"seconds": 1.0, "steps": 1, "identity": identity(piece)}
+    return pieces
+
+
+def test_a_change_that_passes_everything_is_asked_once_for_each():
+    asked = []
+    answered(asked)
+    seeds = [seed for _, _, seed in asked]
+    assert seeds == [-1] + [100] * 6 + [0] * 6 + [10] * 6
+    assert asked[1][1] == FIRST
+
+
+def test_a_broken_contract_needs_no_training():
+    piece = Piece(CHANGE.name)
+    record = {"broken": "causality", "detail": "", "seconds": 1.0, "warnings": {}, "identity": identity(piece)}
+    assert next_piece(CHANGE, {piece.key: record}, LINES) is None
+
+
+def test_a_record_of_another_recipe_is_measured_again():
+    pieces = answered([])
+    key = Piece(CHANGE.name, FIRST, 100).key
+    pieces[key]["identity"]["recipe"] = "another"
+    with pytest.raises(Missing) as missing:
+        recorded(Piece(CHANGE.name, FIRST, 100), pieces)
+    assert missing.value.piece.key == key
+
+
+def test_contracts_are_asked_as_a_run_without_options_asks_them():
+    options = default_contracts()
+    assert options.setting == max(SETTINGS, key=lambda s: s.family.input_length(s.params) - 1e3 * s.family.bottleneck)
+    assert options.modes == ()
+
+
+def test_statuses():
+    kept, broken = ({"broken": name, "warnings": {}} for name in (None, "causality"))
+    shown = truth(scripted({(FIRST, 100): 0.7, (FIRST, 101): 0.7}), SETTINGS)
+    fine = truth(scripted({}), SETTINGS)
+    assert status(CHANGE, broken, None) == "defect"
+    assert status(CHANGE, kept, shown) == "defect"
+    assert status(CHANGE, kept, fine) == "harmless"
+    assert status(CHANGE, kept | {"warnings": {"state": ""}}, fine) == "warned"
+    assert status(CHANGE, kept, None) == status(CHANGE, None, None) == "open"
+    assert status(PLANTED["torch's attention"], kept, None) == "refactoring"
+
+
+def a_row(kind, by, baseline="same"):
+    run = {"by": by, "seconds": 1.0}
+    other = run if baseline == "same" else baseline
+    return {"status": kind, "shown_by": by or FIRST, "default": run, "baseline": other}
+
+
+def test_totals():
+    rows = [a_row("defect", "contract causality"), a_row("defect", f"{FIRST} fail"), a_row("defect", None, None)]
+    rows += [a_row("harmless", None), a_row("refactoring", f"{FIRST} fail"), a_row("open", None)]
+    found = totals(rows)
+    assert [found[k] for k in ("defects", "harmless", "refactorings", "open")] == [3, 1, 1, 1]
+    assert (found["found"]["count"], found["found"]["of"]) == (2, 3)
+    assert (found["found_of_those_that_only_scores_show"]["count"], found["found"]["of"]) == (1, 3)
+    assert found["found_against_baseline"]["of"] == 2
+    assert found["flagged_refactorings"]["count"] == 1
+    assert found["flagged_of_all_that_cost_nothing"]["of"] == 2
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return json.loads((RESULTS / "gate.json").read_text())
+
+
+def test_the_report_is_made_of_the_recorded_pieces_and_seeds(measured):
+    again = json.loads(json.dumps(report(measured["pieces"], lines_of_bases(), RESULTS)))
+    assert {key: measured[key] for key in again} == again
+
+
+def test_at_least_25_defects_and_95_percent_of_them_found(measured):
+    assert measured["totals"]["defects"] >= 25
+    assert measured["totals"]["found"]["of"] == measured["totals"]["defects"]
+    assert measured["totals"]["found"]["share"] >= 0.95
+
+
+def test_no_refactoring_is_flagged(measured):
+    tried = measured["totals"]["flagged_refactorings"]
+    assert tried["of"] >= 8
+    assert tried["count"] == 0
+
+
+def test_false_alarms_come_from_enough_seeds(measured):
+    found = measured["false_alarms"]
+    seeds = {name: min(s["seeds"] for s in table["settings"].values()) for name, table in found.items()}
+    assert seeds["transformer"] >= 30
+    assert sum(count >= 10 for count in seeds.values()) >= 3
+
+
+def test_no_unchanged_architecture_regresses(measured):
+    for table in measured["false_alarms"].values():
+        assert table["suite"]["baseline"]["count"] == 0
+        assert table["suite"]["baseline_bound"] <= 0.01
