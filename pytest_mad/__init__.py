@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pytest_mad.contracts.base import ContractError, NotApplicableError, Subject, register_contract
     from pytest_mad.presets.reading import settings
     from pytest_mad.presets.setting import Setting
-    from pytest_mad.results.result import Result
+    from pytest_mad.results.result import ArchitectureResult, ContractResult, Run, SettingResult, TrialResult
 
     from .api import SuiteScore, evaluate, evaluate_suite
     from .layers import build_layer, layer_names, register_layer
@@ -25,7 +25,11 @@ _HOMES = {
     "ContractError": "contracts.base",
     "NotApplicableError": "contracts.base",
     "Players": "tasks",
-    "Result": "results.result",
+    "ArchitectureResult": "results.result",
+    "ContractResult": "results.result",
+    "Run": "results.result",
+    "SettingResult": "results.result",
+    "TrialResult": "results.result",
     "Setting": "presets.setting",
     "SuiteScore": "api",
     "Task": "tasks",
@@ -43,16 +47,20 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArchitectureResult",
     "Batch",
     "ContractError",
+    "ContractResult",
     "NotApplicableError",
     "Players",
-    "Result",
+    "Run",
     "Setting",
+    "SettingResult",
     "Subject",
     "SuiteScore",
     "Task",
     "TaskParams",
+    "TrialResult",
     "__version__",
     "build_layer",
     "evaluate",

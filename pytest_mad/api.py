@@ -12,7 +12,7 @@ from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.evaluation.setting import run_and_judge, run_setting
 from pytest_mad.presets.reading import settings
 from pytest_mad.presets.setting import Setting, as_published, select
-from pytest_mad.results.result import Result
+from pytest_mad.results.result import SettingResult
 from pytest_mad.results.result_file import scores
 from pytest_mad.store.folder import open_store
 
@@ -25,7 +25,7 @@ class StoreWarning(UserWarning):
 class SuiteScore:
     """What MAD-Lab's ``benchmark()`` gives: a score per task, and their mean."""
 
-    results: dict[str, Result]
+    results: dict[str, SettingResult]
     #: mean raw accuracy over the settings of each task
     task_scores: dict[str, float]
     #: mean of the task scores
@@ -44,7 +44,7 @@ def evaluate(
     engine: str = "auto",
     data_dir: str | Path | None = None,
     store: str | Path | None = None,
-) -> Result:
+) -> SettingResult:
     """Train ``make_model``'s model on one setting and score it; nothing is kept without a folder to ``store`` it in.
 
     ``make_model`` is called with those of ``task``, ``vocab_size`` and ``max_length`` that its signature accepts.
@@ -90,7 +90,7 @@ def _as_run(setting: Setting, options: RunOptions) -> Setting:
     return setting if options.data_dir is None else as_published(setting)
 
 
-def suite_score(results: dict[str, Result]) -> SuiteScore:
+def suite_score(results: dict[str, SettingResult]) -> SuiteScore:
     """The scores of a suite's results, as a result file has them."""
-    task_scores, mad_score, normalized = scores(result.to_json() for result in results.values())
+    task_scores, mad_score, normalized = scores(results.values())
     return SuiteScore(results=results, task_scores=task_scores, mad_score=mad_score, mad_score_normalized=normalized)

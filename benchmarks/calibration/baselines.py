@@ -10,6 +10,7 @@ writes ``pytest_mad/baselines/ARCH.json``.
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest_mad
@@ -43,14 +44,14 @@ def baseline_of(file: Path) -> dict[str, Entry]:
     """The entries of one architecture; none unless every setting has enough seeds."""
     content = read_json(file)
     chosen = settings(PRESET).values()
-    found = [record for setting in chosen if (record := _recording(setting, content["trials"]))]
+    found: list[Any] = [record for setting in chosen if (record := _recording(setting, content["trials"]))]
     if len(found) < len(chosen):
         return {}
     (entries,) = recorded(found, content["environment"]["torch"]).values()
     return entries
 
 
-def _recording(setting: Setting, trials: dict[str, Any]) -> dict[str, Any] | None:
+def _recording(setting: Setting, trials: dict[str, Any]) -> SimpleNamespace | None:
     """The setting as ``--mad-update-baseline`` would find it: one record with the scores of all seeds."""
     if len(setting.recipe.points) > 1:  # a calibration trains the first point only
         return None
@@ -58,8 +59,8 @@ def _recording(setting: Setting, trials: dict[str, Any]) -> dict[str, Any] | Non
     known: list[dict[str, Any]] = [r for r in own if r and is_known(r, first_point_only(setting))]
     if len(known) < len(own):
         return None
-    scores = [[seed, record["normalized"]] for seed, record in enumerate(known)]
-    return known[0] | setting.identity() | {"scores": scores}
+    scores = tuple((seed, record["normalized"]) for seed, record in enumerate(known))
+    return SimpleNamespace(**known[0] | setting.identity() | {"scores": scores})
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.record import RESULTS, save
 from pytest_mad.architectures.targets import from_target
+from pytest_mad.common.records import plain
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.evaluation.setting import run_and_judge
 from pytest_mad.presets.reading import settings
@@ -43,7 +44,7 @@ def main() -> None:
             if is_known(read(file).get(key(setting, seed)), setting):
                 continue
             result = run_and_judge(architecture, setting, RunOptions(first_seed=seed, device="cpu")).result
-            record = result.to_json() | {"identity": identity(setting)}
+            record = plain(result) | {"identity": identity(setting)}
             known = read(file) | {key(setting, seed): record}  # another process may have added to it meanwhile
             save(file.stem, trials=known)
             print_trial(key(setting, seed), record)

@@ -19,7 +19,7 @@ def main() -> None:
     for preset in preset_names():
         for setting in settings(preset).values():
             for params in (setting.params, replace(setting.params, mode="compat")):
-                oracle, trivial = setting.family.oracle(params), setting.family.trivial(params)
+                oracle, trivial = setting.task.oracle(params), setting.task.trivial(params)
                 print(f"{setting.id:48} {params.mode:6} oracle {oracle:.4f} trivial {trivial:.4f}", flush=True)
     levels.TABLE.write_text(json.dumps(levels.measured, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -20,7 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from typing import Any
 
 from benchmarks.record import RESULTS, save
-from pytest_mad.gate import Line, draw_line
+from pytest_mad.gate import Floor, draw_floor
 
 from .defects import BASES, PLANTED, Planted
 from .pieces import (
@@ -73,15 +73,15 @@ def write(pieces: Pieces) -> dict[str, Any]:
     return found
 
 
-def lines_of_bases() -> dict[str, dict[str, Line]]:
+def lines_of_bases() -> dict[str, dict[str, Floor]]:
     """Per base with enough recorded seeds: what its first B seeds ask of each setting."""
-    lines: dict[str, dict[str, Line]] = {}
+    lines: dict[str, dict[str, Floor]] = {}
     for base in BASES:
         file = RESULTS / f"calibrate-smoke-{base}.json"
         scores = {setting.id: seeds_of(file, setting)[: setting.gate.baseline_seeds] for setting in by_cost()}
         if all(len(scores[setting.id]) == setting.gate.baseline_seeds for setting in by_cost()):
             lines[base] = {
-                setting.id: draw_line(
+                setting.id: draw_floor(
                     base,
                     base,
                     scores[setting.id],
@@ -115,7 +115,7 @@ def run(planted: list[Planted], pieces: dict[str, Any], jobs: int, seconds: floa
 
 
 def needed(
-    planted: list[Planted], pieces: Pieces, lines: dict[str, dict[str, Line]], asked: Sequence[str], busy: set[str]
+    planted: list[Planted], pieces: Pieces, lines: dict[str, dict[str, Floor]], asked: Sequence[str], busy: set[str]
 ) -> Iterator[Piece]:
     """The next piece of every change that still needs one and has none under way, first things first."""
     open_ = []
@@ -133,7 +133,7 @@ def rank(change: Planted, stage: str, piece: Piece) -> tuple[int, float]:
     return STAGES.index(stage), cost * SLOWNESS[change.base]
 
 
-def next_piece(change: Planted, pieces: Pieces, lines: dict[str, Line] | None) -> tuple[str, Piece] | None:
+def next_piece(change: Planted, pieces: Pieces, lines: dict[str, Floor] | None) -> tuple[str, Piece] | None:
     """What is missing, and for which question; None if all is known.
 
     A change that breaks a hard contract is a defect, and found: it needs no training.

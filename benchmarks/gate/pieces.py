@@ -16,7 +16,7 @@ import pytest
 from pytest_mad.evaluation.contract import run_contract
 from pytest_mad.evaluation.options import ContractOptions, Mode, RunOptions
 from pytest_mad.evaluation.setting import choose_device, run_and_judge
-from pytest_mad.gate import Line, judge_baseline
+from pytest_mad.gate import Floor, judge_baseline
 from pytest_mad.presets.reading import settings
 from pytest_mad.presets.setting import Setting
 from pytest_mad.suite.plan import contract_options
@@ -150,7 +150,7 @@ def measure_trial(planted: Planted, piece: Piece) -> dict[str, Any]:
         "verdict": result.verdict,
         "detail": result.detail,
         "normalized": result.normalized,
-        "steps": sum(trial["steps"] for trial in result.trials),
+        "steps": sum(trial.steps for trial in result.trials),
         "seconds": result.seconds,
     }
 
@@ -201,7 +201,7 @@ def against_threshold(get: Get, chosen: list[Setting]) -> Finding:
     return Finding(by=None, detail="", seconds=round(seconds, 1), steps=steps)
 
 
-def against_baseline(get: Get, chosen: list[Setting], lines: Mapping[str, Line]) -> Finding:
+def against_baseline(get: Get, chosen: list[Setting], lines: Mapping[str, Floor]) -> Finding:
     """A run against the base's recorded seeds, which ends at its first failure."""
     seconds, steps = 0.0, 0
     for setting in chosen:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.calibration.calibrate import identity, is_known, key
-from pytest_mad.gate import Gate, draw_line, false_alarm_bound, judge_baseline
+from pytest_mad.gate import Gate, draw_floor, false_alarm_bound, judge_baseline
 from pytest_mad.presets.setting import Setting
 
 #: How many single seeds of each reference architecture were recorded at most.
@@ -83,7 +83,7 @@ def groups(scores: Sequence[float], gate: Gate) -> list[Sequence[float]]:
 def regresses(group: Sequence[float], baseline: Sequence[float], setting: Setting) -> bool:
     """Whether the rule flags these new seeds."""
     gate = setting.gate
-    line = draw_line(
+    line = draw_floor(
         "recorded", "same", baseline, margin=gate.margin, most_seeds=gate.seeds, solved_at=setting.recipe.solved_at
     )
     return judge_baseline(group, line).outcome == "regress"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_mad.gate import Line
+from pytest_mad.gate import Floor
 
 from .defects import PLANTED, Planted
 from .pieces import (
@@ -63,7 +63,7 @@ STATUSES = ("defect", "harmless", "warned", "refactoring", "open")
 FoundT = TypeVar("FoundT")
 
 
-def report(pieces: Pieces, lines: Mapping[str, Mapping[str, Line]], folder: Path) -> dict[str, Any]:
+def report(pieces: Pieces, lines: Mapping[str, Mapping[str, Floor]], folder: Path) -> dict[str, Any]:
     """All numbers, and what they mean."""
     changes = {name: row(change, pieces, lines.get(change.base)) for name, change in PLANTED.items()}
     return {
@@ -74,7 +74,7 @@ def report(pieces: Pieces, lines: Mapping[str, Mapping[str, Line]], folder: Path
     }
 
 
-def row(change: Planted, pieces: Pieces, lines: Mapping[str, Line] | None) -> dict[str, Any]:
+def row(change: Planted, pieces: Pieces, lines: Mapping[str, Floor] | None) -> dict[str, Any]:
     """What is known of one change."""
     get, chosen = lookup(change, pieces), by_cost()
     contracts = known(lambda: recorded(Piece(change.name), pieces))

@@ -28,6 +28,7 @@ import re
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -84,7 +85,9 @@ def compare_kernels(arguments: argparse.Namespace) -> int:
     if arguments.only is None:
         slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
         packages = {"cuda": torch.version.cuda, **{name: version(name) for name in PACKAGES}}
-        save(f"gpu-kernels-{slug}", environment={**environment([device]), **packages}, repeats=REPEATS, rows=rows)
+        save(
+            f"gpu-kernels-{slug}", environment={**asdict(environment([device])), **packages}, repeats=REPEATS, rows=rows
+        )
     wrong = [row for row in rows if row.get("agrees") is False or "failed" in row]
     for row in wrong:
         what = "fails" if "failed" in row else "disagrees"

@@ -9,16 +9,16 @@ import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from benchmarks.record import save
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.architectures.targets import from_target
+from pytest_mad.common.records import plain
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.evaluation.setting import run_and_judge
 from pytest_mad.presets.reading import settings
 from pytest_mad.presets.setting import Setting, select
-from pytest_mad.results.result import Result
+from pytest_mad.results.result import SettingResult
 from pytest_mad.results.result_file import scores
 
 
@@ -56,7 +56,9 @@ def collect(arguments: argparse.Namespace) -> int:
     return 0 if len(finished) == len(chosen) else 3
 
 
-def trained(architecture: Architecture, setting: Setting, arguments: argparse.Namespace, seconds: float) -> Result:
+def trained(
+    architecture: Architecture, setting: Setting, arguments: argparse.Namespace, seconds: float
+) -> SettingResult:
     """One setting's full sweep, as the suite would train it."""
     options = RunOptions(
         device=arguments.device, engine=arguments.engine, timeout=seconds, store=arguments.store.resolve()
@@ -65,17 +67,16 @@ def trained(architecture: Architecture, setting: Setting, arguments: argparse.Na
     return run_and_judge(architecture, setting, options).result
 
 
-def print_result(result: Result) -> None:
+def print_result(result: SettingResult) -> None:
     score = "-" if result.normalized is None else f"{result.normalized:.3f}"
     took = "stored" if result.stored else f"{result.seconds:.1f} s"
     why = "" if result.normalized is not None else f"  {result.detail}"
     print(f"{result.setting:48} {result.verdict:8} {score:>6}  {took}{why}", flush=True)
 
 
-def write(architecture: Architecture, arguments: argparse.Namespace, finished: list[Result], total: int) -> None:
+def write(architecture: Architecture, arguments: argparse.Namespace, finished: list[SettingResult], total: int) -> None:
     """The scores by now; MAD's mean only where all settings have one."""
-    records: list[dict[str, Any]] = [result.to_json() for result in finished]
-    tasks, mad_score, normalized = scores(records, partial=len(finished) < total)
+    tasks, mad_score, normalized = scores(finished, partial=len(finished) < total)
     print(f"{len(finished)} of {total} settings have finished" + (f"; MAD score {mad_score:.4f}" if mad_score else ""))
     save(
         f"{arguments.preset}-{architecture.name}-{arguments.device}",
@@ -84,5 +85,5 @@ def write(architecture: Architecture, arguments: argparse.Namespace, finished: l
         task_scores=tasks,
         mad_score=mad_score,
         mad_score_normalized=normalized,
-        settings={record["setting"]: record for record in records},
+        settings={result.setting: plain(result) for result in finished},
     )

@@ -24,7 +24,7 @@ TRAIN, TEST = 12_800, 1_280
 def generate(name: str) -> tuple[str, float]:
     """Seconds for the train and test data of one setting."""
     setting = settings("paper")[name]
-    task, params = setting.family, replace(setting.params, mode="fixed")
+    task, params = setting.task, replace(setting.params, mode="fixed")
     started = time.perf_counter()
     task.generate(params, TRAIN, np.random.default_rng(0), "train")
     task.generate(params, TEST, np.random.default_rng(1), "test")

@@ -119,7 +119,7 @@ def course(record: dict[str, Any], setting: Setting) -> Course:
         best, since = (seen[-1].best, seen[-1].since) if seen and seen[-1].best >= now else (now, share)
         seen.append(Evaluation(step, share, best, since, threshold))
     reached = trial["stopped"] == "solved" or record["normalized"] >= threshold
-    return Course(record["architecture"], setting.task, reached, tuple(seen))
+    return Course(record["architecture"], setting.task_name, reached, tuple(seen))
 
 
 def recorded(files: Iterable[Path]) -> tuple[list[Course], list[str]]:
@@ -154,7 +154,7 @@ def judge(rule: Rule, courses: Sequence[Course]) -> dict[str, Any]:
 
 def late_passes(courses: Sequence[Course], scoreboard: dict[str, Any]) -> dict[str, float]:
     """Passes of the scoreboard that took more than the share `LATE` of the budget, of which there is no curve."""
-    budgets = {s.task: s.recipe.total_steps(s.params.num_train_examples) for s in settings("smoke").values()}
+    budgets = {s.task_name: s.recipe.total_steps(s.params.num_train_examples) for s in settings("smoke").values()}
     recorded_ones = {(one.architecture, one.task) for one in courses}
     shares = {
         (name, task): found["steps"] / budgets[task]

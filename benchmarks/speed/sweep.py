@@ -29,7 +29,8 @@ from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.architectures.build import build_model
 from pytest_mad.architectures.targets import from_target
 from pytest_mad.common.files import read_json
-from pytest_mad.evaluation.sweep import meets_requirement, run_sweep
+from pytest_mad.evaluation.requirement import Requirement
+from pytest_mad.evaluation.sweep import is_met, run_sweep
 from pytest_mad.presets.reading import settings
 from pytest_mad.presets.setting import Setting
 from pytest_mad.training.data import load_data
@@ -118,13 +119,14 @@ def six_points(setting: Setting) -> Setting:
 
 def one_sweep(architecture: Architecture, setting: Setting, engine: str) -> dict[str, Any]:
     """Seconds, and what was found."""
+    requirement = Requirement(threshold=setting.threshold)
     started = time.perf_counter()
-    found = run_sweep(architecture, setting, 0, device=CPU, engine=engine)
+    found = run_sweep(architecture, setting, 0, requirement=requirement, device=CPU, engine=engine)
     seconds = time.perf_counter() - started
     return {
         "setting": setting.id,
         "seconds": seconds,
-        "verdict": "pass" if meets_requirement(setting, found.best) else "fail",
+        "verdict": "pass" if is_met(setting, requirement, found.best) else "fail",
         "trials": [{"lr": t.point.lr, "weight_decay": t.point.weight_decay, "steps": t.steps} for t in found.trials],
         "budget": setting.recipe.total_steps(setting.params.num_train_examples),
     }

@@ -53,7 +53,7 @@ def from_factory(
 
     def build(setting: Setting) -> Any:
         keywords = {
-            "task": setting.task,
+            "task": setting.task_name,
             "vocab_size": setting.params.vocab_size,
             "max_length": setting.params.seq_len,
         }

@@ -37,7 +37,7 @@ def build_model(architecture: Architecture, setting: Setting, device: torch.devi
     model: nn.Module = LogitsModel(made.to(device))
     tokens = _tokens(setting).to(device)
     check_logits(model, tokens, setting, architecture.source)
-    if setting.family.bottleneck and not _is_autoencoder(architecture, model, tokens, setting):
+    if setting.task.bottleneck and not _is_autoencoder(architecture, model, tokens, setting):
         model = Bottleneck(made, setting, tokens).to(device)
         check_logits(model, tokens, setting, architecture.source)
     return model
@@ -45,7 +45,7 @@ def build_model(architecture: Architecture, setting: Setting, device: torch.devi
 
 def _tokens(setting: Setting) -> Tensor:
     """Two random sequences of the setting's length, (2, T)."""
-    length = setting.family.input_length(setting.params)
+    length = setting.task.input_length(setting.params)
     tokens = generator("probe", setting.id).integers(0, setting.params.vocab_size, size=(2, length))
     return torch.from_numpy(tokens)
 
@@ -56,7 +56,7 @@ def _is_autoencoder(architecture: Architecture, model: nn.Module, tokens_BT: Ten
         return False
     # A language model that looks ahead passes that test, and would copy its input. It is the same for every task.
     try:
-        other = architecture.build(replace(setting, task="in-context-recall"))
+        other = architecture.build(replace(setting, task_name="in-context-recall"))
     except Exception:  # a factory of autoencoders only
         return True
     return not isinstance(other, nn.Module) or _shapes(other) != _shapes(model.get_submodule("model"))

@@ -81,7 +81,7 @@ def _in_backbone(name: str, source: str, layers: Callable[[Setting], list[Any]],
     def build(setting: Setting) -> Any:
         from .backbones import AutoEncoder, LanguageModel
 
-        backbone = AutoEncoder if setting.family.bottleneck else LanguageModel
+        backbone = AutoEncoder if setting.task.bottleneck else LanguageModel
         params = setting.params
         return backbone(layers(setting), dim=setting.width, vocab_size=params.vocab_size, max_length=params.seq_len)
 

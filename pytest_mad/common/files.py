@@ -33,7 +33,7 @@ def read_json(path: Path, largest: int = LARGEST) -> dict[str, Any]:
             data = file.read(largest + 1)  # not all of /dev/zero
         if len(data) > largest:
             raise FileError(f"has more than the {largest:,} bytes that it may have")
-        text = str(data, "utf-8")
+        text = str(data, "utf-8-sig")  # editors on Windows begin with a byte order mark
     except OSError as error:
         raise FileError(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

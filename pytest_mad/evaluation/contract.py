@@ -65,7 +65,7 @@ def run_contract(
     checked = check(name, Case(architecture=architecture, setting=where, device=device, **limits), options.store)
     verdict = checked.verdict
     if verdict.outcome == "fail" and mode.name == "warn":
-        verdict = Verdict("pass", f"warning: {verdict.detail}")
+        return _result(architecture, name, Verdict("pass"), checked, warned=(verdict.detail,)), checked.traceback
     if checked.is_unbuilt and name != FIRST and options.mode(FIRST).name != "off":
         verdict = Verdict("skipped", f"there is no model to check: see contract {FIRST}")
         return _result(architecture, name, verdict, checked), ""
@@ -150,7 +150,7 @@ def subject(case: Case) -> Subject:
 
     setting, device = case.setting, case.device
     rng = generator("contract data", setting.id)
-    data = setting.family.generate(setting.params, BATCHES * BATCH, rng, "train")
+    data = setting.task.generate(setting.params, BATCHES * BATCH, rng, "train")
     inputs, targets = to_device(data, device)
     fastest = max(setting.recipe.points, key=lambda point: point.lr)
 
@@ -168,21 +168,28 @@ def subject(case: Case) -> Subject:
         learn=learn,
         batches=list(zip(torch.split(inputs, BATCH), torch.split(targets, BATCH), strict=True)),
         vocab_size=setting.params.vocab_size,
-        length=setting.family.input_length(setting.params),
+        length=setting.task.input_length(setting.params),
         max_length=setting.params.seq_len,
         device=device,
-        bottleneck=setting.family.bottleneck,
+        bottleneck=setting.task.bottleneck,
         max_params=case.max_params,
         max_state=case.max_state,
     )
 
 
-def _result(architecture: Architecture, name: str, verdict: Verdict, checked: Checked | None = None) -> ContractResult:
+def _result(
+    architecture: Architecture,
+    name: str,
+    verdict: Verdict,
+    checked: Checked | None = None,
+    warned: tuple[str, ...] = (),
+) -> ContractResult:
     return ContractResult(
         architecture=architecture.name,
         contract=name,
         verdict=verdict.outcome,
         detail=verdict.detail,
+        warned=warned,
         seconds=checked.seconds if checked else 0.0,
         stored=checked.stored if checked else False,
     )

@@ -22,7 +22,7 @@ class Mode(NamedTuple):
     reason: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ContractOptions:
     """How contracts are checked."""
 
@@ -42,10 +42,9 @@ class ContractOptions:
 
         return dict(self.modes).get(name) or Mode("fail" if contracts()[name].hard else "warn")
 
-    def switched_off(self) -> str:
-        """What is not asked, and why; for reports of a user's own tests, where contracts are no items."""
-        off = [(name, mode.reason) for name, mode in dict(self.modes).items() if mode.name == "off"]
-        return "; ".join(f"contract {name} switched off: {reason}" for name, reason in off)
+    def off(self) -> list[tuple[str, str]]:
+        """Contracts that are switched off, each with the reason."""
+        return [(name, mode.reason) for name, mode in dict(self.modes).items() if mode.name == "off"]
 
     def names(self) -> list[str]:
         """The contracts that a run has: all, but the budget only where there is one."""
@@ -55,7 +54,7 @@ class ContractOptions:
         return [name for name in contracts() if limited or name != BUDGET]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
     """How settings are run, whichever they are."""
 
@@ -79,5 +78,5 @@ class RunOptions:
     record: bool = False
     #: ``inconclusive`` counts as a pass
     tolerant: bool = False
-    #: the command that adds what is missing in the baseline
-    remedy: str = ""
+    #: the command that records what the baseline lacks, word by word
+    recorded_by: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_mad.architectures.architecture import Architecture
@@ -17,12 +17,12 @@ from pytest_mad.gate.baseline import (
     MissingEntryError,
 )
 from pytest_mad.presets.setting import Setting
-from pytest_mad.results.result import Result
+from pytest_mad.results.result import Best, SettingResult, TrialResult
 from pytest_mad.store.folder import open_store
 
 from .contract import first_broken
 from .options import RunOptions
-from .requirement import Asked, BaselineWarning, as_asked, asked_of, judge, warn_of_another_machine
+from .requirement import BaselineWarning, Requirement, requirement_of, threshold_of, warn_of_another_machine
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ class ContractBrokenError(Exception):
 class Measured(NamedTuple):
     """A result and, where the user's code raised, its traceback."""
 
-    result: Result
+    result: SettingResult
     traceback: str = ""
 
     def with_note(self, note: str) -> Measured:
@@ -57,20 +57,19 @@ def joined(*parts: str) -> str:
 
 def run_setting(
     architecture: Architecture, setting: Setting, options: RunOptions, progress: Progress | None = None
-) -> Result:
+) -> SettingResult:
     """Sweep seeds, as many as the requirement takes, and judge the scores.
 
     Raises ``MissingEntryError``, ``BaselineError`` and ``ContractBrokenError`` before any training, ``ModelError``,
     ``NoBottleneckError``, ``NotCausalError``, ``TrialError``, ``PublishedDataError``, or what the user's model raises.
     """
-    device, setting = choose_device(options.device), as_asked(setting, options)
-    asked = asked_of(architecture, setting, options)
+    device, requirement = choose_device(options.device), requirement_of(architecture, setting, options)
     check_contracts(architecture, setting, options, device)
-    warn_of_another_machine(asked, device)
+    warn_of_another_machine(requirement, device)
     started = time.monotonic()  # the contracts are timed as items of their own
-    sweep = sweeper(architecture, asked.setting, options, device, progress)
-    sweeps, lost = run_sweeps(asked, sweep)
-    return conclude(architecture, setting, asked, options, sweeps, lost, time.monotonic() - started)
+    sweep = sweeper(architecture, setting, requirement, options, device, progress)
+    sweeps, lost = run_sweeps(setting, requirement, sweep)
+    return conclude(architecture, setting, requirement, options, sweeps, lost, time.monotonic() - started)
 
 
 def check_contracts(architecture: Architecture, setting: Setting, options: RunOptions, device: torch.device) -> None:
@@ -83,18 +82,18 @@ def check_contracts(architecture: Architecture, setting: Setting, options: RunOp
 def conclude(
     architecture: Architecture,
     setting: Setting,
-    asked: Asked,
+    requirement: Requirement,
     options: RunOptions,
     sweeps: list[Sweep],
     lost: int,
     seconds: float,
-) -> Result:
+) -> SettingResult:
     """The verdict on what the sweeps found, with all that a report needs."""
     from pytest_mad.training.engines import choose_engine
 
     scores = [setting.normalized(sweep.accuracies().accuracy) for sweep in sweeps]
-    shown = sweeps[scores.index(asked.telling(scores))]
-    verdict = judge(asked, scores, lost)
+    shown = sweeps[scores.index(requirement.telling(scores))]
+    verdict = requirement.judge(scores, lost)
     if verdict.outcome in ("fail", "regress"):
         verdict = verdict._replace(detail=f"{verdict.detail}, {_ending(shown.best)}")
     note = joined(*dict.fromkeys(note for sweep in sweeps for note in sweep.notes))
@@ -102,14 +101,15 @@ def conclude(
     return _result(
         architecture,
         setting,
+        options,
         verdict,
-        **shown.accuracies().to_json(),
-        normalized=asked.telling(scores),
-        scores=[[sweep.seed, score] for sweep, score in zip(sweeps, scores, strict=True)],
-        baseline=asked.line.to_json() if asked.line else None,
+        **asdict(shown.accuracies()),
+        normalized=requirement.telling(scores),
+        scores=tuple((sweep.seed, score) for sweep, score in zip(sweeps, scores, strict=True)),
+        baseline=requirement.floor,
         tolerant=options.tolerant,
-        best={"lr": shown.best.point.lr, "weight_decay": shown.best.point.weight_decay, "seed": shown.seed},
-        trials=[trial.to_json() for sweep in sweeps for trial in sweep.trials],
+        best=Best(lr=shown.best.point.lr, weight_decay=shown.best.point.weight_decay, seed=shown.seed),
+        trials=tuple(trial_result(trial) for sweep in sweeps for trial in sweep.trials),
         parameters=shown.parameters,
         state_size=shown.state_size,
         seconds=round(seconds, 3),
@@ -120,8 +120,25 @@ def conclude(
     )
 
 
+def trial_result(trial: Trial) -> TrialResult:
+    """What a report tells of a trial."""
+    return TrialResult(
+        lr=trial.point.lr,
+        weight_decay=trial.point.weight_decay,
+        seed=trial.seed,
+        steps=trial.steps,
+        stopped=trial.stopped,
+        curve=tuple((step, round(accuracy, 4)) for step, accuracy in trial.curve),
+    )
+
+
 def sweeper(
-    architecture: Architecture, setting: Setting, options: RunOptions, device: torch.device, progress: Progress | None
+    architecture: Architecture,
+    setting: Setting,
+    requirement: Requirement,
+    options: RunOptions,
+    device: torch.device,
+    progress: Progress | None,
 ) -> Callable[[int], Sweep]:
     """What trains the sweep of a seed; the time for all of them runs from now on."""
     from pytest_mad.training.engines import choose_engine
@@ -132,6 +149,7 @@ def sweeper(
         run_sweep,
         architecture,
         setting,
+        requirement=requirement,
         device=device,
         data_dir=options.data_dir,
         progress=progress,
@@ -141,7 +159,9 @@ def sweeper(
     )
 
 
-def run_sweeps(asked: Asked, run_sweep: Callable[[int], Sweep]) -> tuple[list[Sweep], int]:
+def run_sweeps(
+    setting: Setting, requirement: Requirement, run_sweep: Callable[[int], Sweep]
+) -> tuple[list[Sweep], int]:
     """Sweep one seed after the other until the case is closed; fewer where the time runs out behind the first.
 
     Against a baseline the next seed is tried when one gives no score, and how many did not is returned too; an
@@ -151,20 +171,20 @@ def run_sweeps(asked: Asked, run_sweep: Callable[[int], Sweep]) -> tuple[list[Sw
 
     lost: list[TrialError] = []
     sweeps: list[Sweep] = []
-    for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
+    for seed in range(requirement.first_seed, requirement.first_seed + requirement.seeds):
         try:
             sweep = run_sweep(seed)
         except OutOfTimeError:
-            if not sweeps or asked.record:  # half a recording is none
+            if not sweeps or requirement.record:  # half a recording is none
                 raise
             break
         except TrialError as error:
-            if not asked.line or asked.record:
+            if not requirement.floor or requirement.record:
                 raise
             lost.append(error)
             continue
         sweeps.append(sweep)
-        if asked.is_closed(asked.setting.normalized(sweep.accuracies().accuracy)):
+        if requirement.is_closed(setting.normalized(sweep.accuracies().accuracy)):
             break
     if not sweeps:
         raise lost[-1]
@@ -221,7 +241,7 @@ def ended(
 ) -> Measured:
     """A setting that ended without a score; on which ``device``, where another process must say that."""
     device = device or choose_device(options.device).type
-    found = _result(architecture, as_asked(setting, options), verdict, seconds=round(seconds, 3), device=device)
+    found = _result(architecture, setting, options, verdict, seconds=round(seconds, 3), device=device)
     return Measured(found, shown)
 
 
@@ -240,16 +260,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _result(architecture: Architecture, setting: Setting, verdict: Verdict, **found: Any) -> Result:
-    return Result(
+def _result(
+    architecture: Architecture, setting: Setting, options: RunOptions, verdict: Verdict, **found: Any
+) -> SettingResult:
+    return SettingResult(
         architecture=architecture.name,
         setting=setting.id,
-        task=setting.task,
+        task=setting.task_name,
         verdict=verdict.outcome,
         detail=verdict.detail,
         oracle=setting.oracle,
         trivial=setting.trivial,
-        threshold=setting.threshold,
+        threshold=threshold_of(setting, options),
         **setting.identity(),
         **found,
     )

@@ -29,6 +29,8 @@ from pytest_mad.training.memory import keep_freed_memory
 from pytest_mad.training.metrics import Accuracies
 from pytest_mad.training.trial import OutOfTimeError, Progress, Trial, TrialError, parameter_count
 
+from .requirement import Requirement
+
 #: Floats of state that no model has.
 _MOST_STATE = 2**50
 #: What stands beside a trial: its trained model, or what another process found of it.
@@ -64,6 +66,7 @@ def run_sweep(
     setting: Setting,
     seed: int,
     *,
+    requirement: Requirement,
     device: torch.device,
     data_dir: Path | None = None,
     progress: Progress | None = None,
@@ -83,6 +86,7 @@ def run_sweep(
         setting,
         seed,
         setting.recipe.points,
+        requirement=requirement,
         device=device,
         data_dir=data_dir,
         progress=progress,
@@ -112,6 +116,7 @@ def begin(
     seed: int,
     points: Sequence[Point],
     *,
+    requirement: Requirement,
     device: torch.device,
     data_dir: Path | None,
     progress: Progress | None,
@@ -136,7 +141,7 @@ def begin(
         progress=progress,
         deadline=deadline,
         places={spec.point: stored_trial(store, architecture, data_dir, spec) for spec in specs},
-        is_enough=functools.partial(is_enough, setting),
+        is_enough=functools.partial(is_enough, setting, requirement),
     )
     return job, first
 
@@ -166,6 +171,7 @@ def run_part(
     seed: int,
     point: Point,
     *,
+    requirement: Requirement,
     device: torch.device,
     data_dir: Path | None = None,
     deadline: float = math.inf,
@@ -180,6 +186,7 @@ def run_part(
         setting,
         seed,
         [point],
+        requirement=requirement,
         device=device,
         data_dir=data_dir,
         progress=None,
@@ -250,9 +257,9 @@ def race(engine: str, job: Job) -> list[Finished]:
 
 def guard(setting: Setting, model: nn.Module, device: torch.device, when: str = "") -> None:
     """Raise :class:`NotCausalError` for a model that sees the future. An autoencoder may: its answer is its input."""
-    if setting.family.bottleneck:
+    if setting.task.bottleneck:
         return
-    length = setting.family.input_length(setting.params)
+    length = setting.task.input_length(setting.params)
     try:
         leak = find_leak(model, setting.params.vocab_size, length, device)
     except NotFiniteError as error:
@@ -281,15 +288,16 @@ def best_of(setting: Setting, outcomes: Sequence[tuple[Trial, _Beside] | TrialEr
     return max(found, key=lambda outcome: selection_score(setting, outcome[0]), default=None)
 
 
-def is_enough(setting: Setting, outcomes: Sequence[tuple[Trial, Any] | TrialError]) -> bool:
-    """Whether a sweep may end behind these trials: where it races, and the best of them meets the requirement."""
+def is_enough(setting: Setting, requirement: Requirement, outcomes: Sequence[tuple[Trial, Any] | TrialError]) -> bool:
+    """Whether a sweep may end after these trials: where it races, and the best of them meets the requirement."""
     best = best_of(setting, outcomes)
-    return setting.recipe.race and best is not None and meets_requirement(setting, best[0])
+    may_race = setting.recipe.race and not requirement.record
+    return may_race and best is not None and is_met(setting, requirement, best[0])
 
 
-def meets_requirement(setting: Setting, trial: Trial) -> bool:
-    """Whether the sweep may end: validation and test data both reach the threshold (or, without one, the top)."""
-    needed = setting.recipe.solved_at if setting.threshold is None else setting.threshold
+def is_met(setting: Setting, requirement: Requirement, trial: Trial) -> bool:
+    """Whether validation and test data both reach what is needed (or, where nothing is, the top)."""
+    needed = setting.recipe.solved_at if requirement.needed is None else requirement.needed
     return all(setting.normalized(found.accuracy) >= needed for found in (trial.validation, trial.test))
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pytest_mad.common.errors import check_keys, require, suggestion
+from pytest_mad.common.errors import suggestion
 from pytest_mad.common.files import FileError, is_there, read_json
 from pytest_mad.common.packages import HERE, minor
+from pytest_mad.common.records import Between, Named, Score, WrongError, record, require
+from pytest_mad.common.text import NAME
 
 SCHEMA = 1
-#: A score far below the trivial level is odd, one beyond this is no score.
-_LARGEST_SCORE = 1000
 _SHIPPED = HERE / "baselines"
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_SETTING = re.compile(r"[^\[\]]+\[[^\[\]]+\]")
+_Architecture = Annotated[str, Named(NAME, "names have letters, digits and _.- only")]
+_Setting = Annotated[str, Named(re.compile(r"[^\[\]]+\[[^\[\]]+\]"), "settings are named task[baseline]")]
+_Whole = Annotated[int, Between(0, 2**63 - 1)]
 
 
 class MissingEntryError(Exception):
@@ -28,13 +29,13 @@ class BaselineError(ValueError):
     """A baseline that does not fit this run; the message is one line."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """What was recorded for one setting of one architecture."""
 
     preset: str
     params: dict[str, Any]
-    task_version: int
+    task_version: _Whole
     #: digest of the recipe
     recipe: str
     #: minor version, e.g. 2.13
@@ -42,40 +43,25 @@ class Entry:
     #: device class: cpu or cuda
     device: str
     #: where counting began
-    first_seed: int
+    first_seed: _Whole
     #: normalised test score of each seed, in order
-    scores: tuple[float, ...]
+    scores: tuple[Score, ...]
 
     def __post_init__(self) -> None:
-        for name in ("preset", "recipe", "torch", "device"):
-            require(isinstance(getattr(self, name), str), name, getattr(self, name), "text")
-        for name in ("task_version", "first_seed"):
-            value = getattr(self, name)
-            require(type(value) is int and 0 <= value < 2**63, name, value, "a whole number from 0 to below 2**63")
-        require(isinstance(self.params, dict), "params", self.params, "an object")
-        is_right = isinstance(self.scores, tuple) and len(self.scores) > 0 and all(map(_is_score, self.scores))
-        require(
-            is_right, "scores", self.scores, f"a list of at least one number from -{_LARGEST_SCORE} to {_LARGEST_SCORE}"
-        )
+        require(len(self.scores) > 0, [], "a list of at least one number", "scores")
 
     @property
     def next_seed(self) -> int:
         """The first that was not recorded."""
         return self.first_seed + len(self.scores)
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"scores": list(self.scores)}
 
-    @classmethod
-    def from_json(cls, data: Any) -> Entry:
-        """Raises a one-line ``ValueError``."""
-        require(isinstance(data, dict), "it", data, "an object")
-        names = [f.name for f in fields(cls)]
-        check_keys(data, names, "key")
-        missing = [name for name in names if name not in data]
-        require(not missing, "it", sorted(data), f"an object with {', '.join(missing)}")
-        scores = data["scores"]
-        return cls(**data | {"scores": tuple(scores) if isinstance(scores, list) else scores})
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _File:
+    """The content of a baseline file."""
+
+    schema: Literal[1]
+    architectures: Mapping[_Architecture, Mapping[_Setting, Entry]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,30 +105,10 @@ def read_entries(path: Path) -> dict[str, dict[str, Entry]]:
     if "preset" in content:
         raise FileError("is a result file of --mad-json, not a baseline")
     try:
-        schema = content.get("schema")
-        require(type(schema) is int and schema == SCHEMA, "schema", schema, str(SCHEMA))
-        check_keys(content, ("schema", "architectures"), "key")
-        architectures = content.get("architectures")
-        require(isinstance(architectures, dict), "architectures", architectures, "an object")
-        assert isinstance(architectures, dict)
-        return {name: _settings(name, table) for name, table in architectures.items()}
-    except ValueError as error:
-        raise FileError(_short(f"is no baseline: {error}")) from None
-
-
-def _settings(architecture: str, table: Any) -> dict[str, Entry]:
-    require(_NAME.fullmatch(architecture) is not None, "an architecture", architecture, "named of A-Z a-z 0-9 _ . -")
-    require(isinstance(table, dict), f"architecture {architecture}", table, "an object")
-    return {setting: _entry(architecture, setting, data) for setting, data in table.items()}
-
-
-def _entry(architecture: str, setting: str, data: Any) -> Entry:
-    is_id = _SETTING.fullmatch(setting) is not None and setting.isprintable()
-    require(is_id, "a setting", setting, "named as in task[baseline]")
-    try:
-        return Entry.from_json(data)
-    except ValueError as error:
-        raise ValueError(f"{architecture}, {setting}: {error}") from None
+        found = record(_File, content)
+    except WrongError as wrong:
+        raise FileError(f"is no baseline: {wrong}") from None
+    return {name: dict(entries) for name, entries in found.architectures.items()}
 
 
 def check_fits(entry: Entry, setting: str, now: Mapping[str, Any]) -> None:
@@ -176,12 +142,3 @@ def another_machine(entry: Entry, *, torch: str, device: str) -> str | None:
     if (entry.torch, entry.device) == (minor(torch), device):
         return None
     return f"recorded with torch {entry.torch} on {entry.device}, compared with torch {minor(torch)} on {device}"
-
-
-def _is_score(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST_SCORE
-
-
-def _short(message: str, longest: int = 300) -> str:
-    """A wrong value may be a million entries long."""
-    return message if len(message) <= longest else f"{message[:longest]}..."

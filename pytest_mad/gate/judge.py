@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
 
+from pytest_mad.common.records import Between, Score, Share
 from pytest_mad.common.text import round_down
 
 from .rule import orders
@@ -38,79 +39,76 @@ def judge_threshold(normalised: Sequence[float], threshold: float | None, seeds:
     return Verdict("fail", f"normalised score {round_down(lowest):.3f} is below {threshold:g}{which}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """What a baseline asks of one setting."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Floor:
+    """What a baseline requires of one setting: the lowest score that passes."""
 
     #: file or name of the baseline, and whose scores they are
     source: str
     architecture: str
     #: how many seeds were recorded, and the lowest of their normalised scores
-    seeds: int
-    lowest: float
-    margin: float
+    seeds: Annotated[int, Between(1)]
+    lowest: Score
+    margin: Share
     #: what a new seed must reach
-    line: float
+    floor: Score
     #: how many new seeds may try
-    most_seeds: int
+    most_seeds: Annotated[int, Between(1)]
 
     def explain(self) -> str:
-        """Where the line comes from."""
+        """Where the floor comes from."""
         whose = self.source if self.source == self.architecture else f"{self.architecture} in {self.source}"
-        return f"the line of baseline {whose} ({self.seeds} seeds from {round_down(self.lowest):.3f})"
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return f"the floor of baseline {whose} ({self.seeds} seeds from {round_down(self.lowest):.3f})"
 
 
-def draw_line(
+def draw_floor(
     source: str, architecture: str, scores: Sequence[float], *, margin: float, most_seeds: int, solved_at: float
-) -> Line:
+) -> Floor:
     """The lowest recorded score minus the margin.
 
     Training stops at ``solved_at``, so how far above it a score happens to lie says how suddenly a model learned, and
-    not how much: no score counts more. On an unchanged architecture this can only lower the line.
+    not how much: no score counts more. On an unchanged architecture this can only lower the floor.
     """
     lowest = min(scores)
-    return Line(
+    return Floor(
         source=source,
         architecture=architecture,
         seeds=len(scores),
         lowest=lowest,
         margin=margin,
-        line=min(lowest, solved_at) - margin,
+        floor=min(lowest, solved_at) - margin,
         most_seeds=most_seeds,
     )
 
 
-def judge_baseline(normalised: Sequence[float], line: Line, lost: int = 0) -> Verdict:
-    """Pass as soon as one new seed is at or above the line; regress if all of ``line.most_seeds`` are below.
+def judge_baseline(normalised: Sequence[float], floor: Floor, lost: int = 0) -> Verdict:
+    """Pass as soon as one new seed is at or above the floor; regress if all of ``floor.most_seeds`` are below.
 
-    ``lost`` seeds gave no score, because training diverged: they count as below the line, so that an architecture which
+    ``lost`` seeds gave no score, because training diverged: they count as below it, so that an architecture which
     now and then does so is not flagged for the first.
 
     Exact and free of assumptions about the scores: an unchanged architecture regresses with a probability of at most
     :func:`~pytest_mad.gate.rule.false_alarm_bound`. With fewer seeds, all below, the case is open: inconclusive.
     """
     highest, count = max(normalised), len(normalised) + lost
-    asked = f"{line.line:.6g}, {line.explain()}"
-    if highest >= line.line:
-        tries = "" if count == 1 else f" (seed {count} of at most {line.most_seeds})"
-        return Verdict("pass", f"normalised score {_enough_digits(highest, line.line)}{tries} reaches {asked}")
+    asked = f"{floor.floor:.6g}, {floor.explain()}"
+    if highest >= floor.floor:
+        tries = "" if count == 1 else f" (seed {count} of at most {floor.most_seeds})"
+        return Verdict("pass", f"normalised score {_enough_digits(highest, floor.floor)}{tries} reaches {asked}")
     which = ""
-    if line.most_seeds > 1:
+    if floor.most_seeds > 1:
         diverged = f", of which {lost} diverged" if lost else ""
         which = f", the highest of {count} new seeds{diverged},"
     below = f"normalised score {round_down(highest):.3f}{which} is below {asked}"
-    if count < line.most_seeds:
-        return Verdict("inconclusive", f"{below}; the time ran out before {line.most_seeds} seeds had decided")
-    chance = f"an unchanged architecture would do this in 1 of {orders(line.seeds, line.most_seeds):,} runs at most"
+    if count < floor.most_seeds:
+        return Verdict("inconclusive", f"{below}; the time ran out before {floor.most_seeds} seeds had decided")
+    chance = f"an unchanged architecture would do this in 1 of {orders(floor.seeds, floor.most_seeds):,} runs at most"
     return Verdict("regress", f"{below}; {chance}")
 
 
-def _enough_digits(score: float, line: float) -> str:
-    """A score that reaches the line, rounded down, but not so far that it reads as if it did not."""
-    digits = next(d for d in (3, 4, 5, 6, 17) if d == 17 or math.floor(score * 10**d) / 10**d >= float(f"{line:.6g}"))
+def _enough_digits(score: float, floor: float) -> str:
+    """A score that reaches the floor, rounded down, but not so far that it reads as if it did not."""
+    digits = next(d for d in (3, 4, 5, 6, 17) if d == 17 or math.floor(score * 10**d) / 10**d >= float(f"{floor:.6g}"))
     return f"{math.floor(score * 10**digits) / 10**digits:.{digits}f}" if digits < 17 else f"{score:.6g}"
 
 

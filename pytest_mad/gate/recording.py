@@ -4,14 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pytest_mad.common.files import FileError, write_text
 from pytest_mad.common.packages import minor, version
+from pytest_mad.common.records import plain
 
 from .baseline import SCHEMA, Entry, read_entries
+
+
+class Measured(Protocol):
+    """What a baseline records of a setting's result."""
+
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def setting(self) -> str: ...
+    @property
+    def preset(self) -> str: ...
+    @property
+    def params(self) -> dict[str, Any]: ...
+    @property
+    def task_version(self) -> int: ...
+    @property
+    def recipe(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def scores(self) -> tuple[tuple[int, float], ...]:
+        """Seed and normalised score."""
 
 
 def merged(
@@ -48,43 +73,43 @@ def entries_text(entries: Mapping[str, Mapping[str, Entry]]) -> str:
 
 
 def _lines(settings: Mapping[str, Entry]) -> str:
-    texts = ((json.dumps(name), json.dumps(settings[name].to_json(), sort_keys=True)) for name in sorted(settings))
+    texts = ((json.dumps(name), json.dumps(plain(settings[name]), sort_keys=True)) for name in sorted(settings))
     return ",\n".join(f"   {name}: {entry}" for name, entry in texts)
 
 
-def finished(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The results of a recording whose seeds are all there, ``Result.to_json()``."""
-    return [r for r in records if r["scores"] and r["verdict"] not in ("error", "inconclusive", "skipped")]
+def finished(results: Iterable[Measured]) -> list[Measured]:
+    """The results of a recording whose seeds are all there."""
+    return [r for r in results if r.scores and r.verdict not in ("error", "inconclusive", "skipped")]
 
 
-def ambiguous(records: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+def ambiguous(results: Iterable[Measured]) -> set[tuple[str, str]]:
     """Settings that stand twice with different scores: of two models, or presets, that have one name."""
-    found: dict[tuple[str, str], Any] = {}
+    found: dict[tuple[str, str], object] = {}
     twice = set()
-    for record in finished(records):
-        name = record["architecture"], record["setting"]
-        measured = record["preset"], record["recipe"], record["params"], record["scores"]
+    for result in finished(results):
+        name = result.architecture, result.setting
+        measured = result.preset, result.recipe, result.params, result.scores
         if found.setdefault(name, measured) != measured:
             twice.add(name)
     return twice
 
 
-def recorded(records: Iterable[Mapping[str, Any]], torch: str) -> dict[str, dict[str, Entry]]:
+def recorded(results: Iterable[Measured], torch: str) -> dict[str, dict[str, Entry]]:
     """Entries from the results of a recording; none for a setting that did not finish, or is ambiguous."""
-    records = list(records)
-    unclear = ambiguous(records)
+    results = list(results)
+    unclear = ambiguous(results)
     entries: dict[str, dict[str, Entry]] = {}
-    for record in finished(records):
-        if (record["architecture"], record["setting"]) not in unclear:
-            entries.setdefault(record["architecture"], {})[record["setting"]] = Entry(
-                preset=record["preset"],
-                params=record["params"],
-                task_version=record["task_version"],
-                recipe=record["recipe"],
+    for result in finished(results):
+        if (result.architecture, result.setting) not in unclear:
+            entries.setdefault(result.architecture, {})[result.setting] = Entry(
+                preset=result.preset,
+                params=result.params,
+                task_version=result.task_version,
+                recipe=result.recipe,
                 torch=minor(torch),
-                device=record["device"],
-                first_seed=int(record["scores"][0][0]),
-                scores=tuple(_shortened(score) for _, score in record["scores"]),
+                device=result.device,
+                first_seed=result.scores[0][0],
+                scores=tuple(_shortened(score) for _, score in result.scores),
             )
     return entries
 
@@ -94,17 +119,17 @@ def _shortened(score: float) -> float:
     return math.floor(score * 1e6) / 1e6
 
 
-def update_baseline(path: Path, records: list[dict[str, Any]]) -> list[str]:
+def update_baseline(path: Path, results: Sequence[Measured]) -> list[str]:
     """Merge what was recorded into the baseline, as it is by now; a setting that did not finish keeps its old entry.
 
     Returns what to say of it: how much was recorded, and what a reviewer should look at twice.
     """
-    entries, unclear = recorded(records, version("torch") or ""), ambiguous(records)
+    entries, unclear = recorded(results, version("torch") or ""), ambiguous(results)
     old = read_entries(path) if path.exists() else {}
     if entries:
         write_entries(path, merged(old, entries))
     for architecture, setting in sorted(unclear):
         raise FileError(f"{architecture}, {setting} was measured twice with different scores, so it is not recorded")
     count = sum(map(len, entries.values()))
-    said = f"{count} of {len(records)} settings recorded in {path}" if count else "nothing was recorded"
+    said = f"{count} of {len(results)} settings recorded in {path}" if count else "nothing was recorded"
     return [said, *doubts(old, entries)]

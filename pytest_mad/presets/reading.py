@@ -121,7 +121,7 @@ def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], w
         Recipe.from_json(common)
         found = [
             Setting(
-                task=task,
+                task_name=task,
                 name=name,
                 params=params,
                 recipe=_recipe(common, recipes, name),

@@ -25,7 +25,7 @@ class PresetError(ValueError):
 class Setting:
     """A task with concrete parameters: one cell of the difficulty grid."""
 
-    task: str
+    task_name: str
     #: ``baseline``, or the one parameter that differs from it: ``vocab_size=32``
     name: str
     params: TaskParams
@@ -44,20 +44,20 @@ class Setting:
     @property
     def id(self) -> str:
         """E.g. ``in-context-recall[vocab_size=32]``; it stands in node ids, files and reports."""
-        return f"{self.task}[{self.name}]"
+        return f"{self.task_name}[{self.name}]"
 
     @property
-    def family(self) -> Task[Any]:
+    def task(self) -> Task[Any]:
         """The task itself."""
-        return get_task(self.task)
+        return get_task(self.task_name)
 
     @cached_property
     def oracle(self) -> float:
-        return self._level(self.family.oracle)
+        return self._level(self.task.oracle)
 
     @cached_property
     def trivial(self) -> float:
-        return self._level(self.family.trivial)
+        return self._level(self.task.trivial)
 
     def _level(self, level: Callable[[Any], float]) -> float:
         """Some levels are measured on generated data."""
@@ -71,7 +71,7 @@ class Setting:
         return {
             "preset": self.preset,
             "params": self.params.to_json(),
-            "task_version": self.family.version,
+            "task_version": self.task.version,
             "recipe": self.recipe.digest(),
         }
 
@@ -88,17 +88,17 @@ def select(chosen: dict[str, Setting], tasks: list[str]) -> dict[str, Setting]:
     """The settings of the given tasks only; :class:`PresetError` for a task that is unknown or not in the preset."""
     for name in tasks:
         get_task(name)
-        if all(s.task != name for s in chosen.values()):
-            present = ", ".join(dict.fromkeys(s.task for s in chosen.values()))
+        if all(s.task_name != name for s in chosen.values()):
+            present = ", ".join(dict.fromkeys(s.task_name for s in chosen.values()))
             raise PresetError(f"task {name!r} is not in this preset, which has: {present}")
-    return {i: s for i, s in chosen.items() if s.task in tasks}
+    return {i: s for i, s in chosen.items() if s.task_name in tasks}
 
 
 def with_threshold(chosen: dict[str, Setting], where: str | None, threshold: float) -> dict[str, Setting]:
     """Settings with another threshold: all of them, or those of a task, or the one with the given id."""
-    hits = [i for i, s in chosen.items() if where is None or where in (s.task, i)]
+    hits = [i for i, s in chosen.items() if where is None or where in (s.task_name, i)]
     if not hits:
-        names = [*dict.fromkeys(s.task for s in chosen.values()), *chosen]
+        names = [*dict.fromkeys(s.task_name for s in chosen.values()), *chosen]
         raise PresetError(f"no task or setting {where!r} here; {suggestion(str(where), names)}")
     number = checked_threshold(threshold)
     return {i: replace(s, threshold=number) if i in hits else s for i, s in chosen.items()}

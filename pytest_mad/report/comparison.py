@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pytest_mad.common.text import round_down
-from pytest_mad.results.compare import Comparison, Pair, Record, Row, fails, passed, scores
-from pytest_mad.results.verdicts import is_warning
+from pytest_mad.results.compare import AnyRow, Comparison, Pair, Row, scores
+from pytest_mad.results.result import ArchitectureResult, ContractResult, ItemResult, SettingResult
+from pytest_mad.results.verdicts import fails, is_warning, passes
 
 from .table import Colour, Line
 
@@ -23,10 +24,9 @@ def lines(comparison: Comparison, files: tuple[str, str], columns: int = 80, ver
     ``verbosity`` above 0 adds the reason of every verdict; below 0 leaves out all that exit code 1 is not due to.
     """
     if verbosity >= 0:
-        for side, file, content in zip("AB", files, (comparison.a, comparison.b), strict=True):
-            environment = content["environment"]
-            torch = environment["torch"] and f"torch {environment['torch']}"
-            about = content["preset"], torch, environment["device"]
+        for side, file, run in zip("AB", files, (comparison.a, comparison.b), strict=True):
+            torch = run.environment.torch and f"torch {run.environment.torch}"
+            about = run.preset, torch, run.environment.device
             yield from _said(f"{side}: {file} ({', '.join(filter(None, about))})", columns)
     for warning in comparison.warnings:
         yield from _said(f"warning: {warning}", columns, colour="yellow")
@@ -52,8 +52,12 @@ def _sizes(pair: Pair) -> str:
     if pair.a is None or pair.b is None:
         return " (only in A)" if pair.b is None else " (only in B)"
     said = []
-    for key, unit in (("parameters", "parameters"), ("state_size", "floats of state")):
-        known = dict.fromkeys(f"{one[key]:,}" for one in (pair.a, pair.b) if one[key] is not None)
+    sizes = {
+        "parameters": (pair.a.parameters, pair.b.parameters),
+        "floats of state": (pair.a.state_size, pair.b.state_size),
+    }
+    for unit, both in sizes.items():
+        known = dict.fromkeys(f"{size:,}" for size in both if size is not None)
         said += [f"{' -> '.join(known)} {unit}"] if known else []
     return f" ({', '.join(said)})" if said else ""
 
@@ -61,7 +65,7 @@ def _sizes(pair: Pair) -> str:
 # -- contracts ------------------------------------------------------------------------------------------------------
 
 
-def _contracts(rows: tuple[Row, ...], columns: int, verbosity: int) -> Iterator[Line]:
+def _contracts(rows: tuple[Row[ContractResult], ...], columns: int, verbosity: int) -> Iterator[Line]:
     """What changed or fails, with the reason; by name what one file lacks; and how many are the same."""
     shown = [row for row in rows if row.is_bad or (verbosity >= 0 and _word(row.a) != _word(row.b))]
     for row in (row for row in shown if row.a and row.b):
@@ -77,16 +81,16 @@ def _contracts(rows: tuple[Row, ...], columns: int, verbosity: int) -> Iterator[
         yield from _said(f"contracts that are the same: {len(rows) - len(shown)}", columns, indent=2)
 
 
-def _word(record: Record | None) -> str | None:
-    if record is None:
+def _word(result: ItemResult | None) -> str | None:
+    if result is None:
         return None
-    return "warning" if is_warning(record) else str(record["verdict"])
+    return "warning" if is_warning(result) else result.verdict
 
 
 # -- settings -------------------------------------------------------------------------------------------------------
 
 
-def _settings(rows: list[Row], columns: int, verbosity: int) -> Iterator[Line]:
+def _settings(rows: list[Row[SettingResult]], columns: int, verbosity: int) -> Iterator[Line]:
     """A table; where it would be too wide for the terminal, names have lines of their own."""
     table = [_TITLES, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -101,7 +105,7 @@ def _settings(rows: list[Row], columns: int, verbosity: int) -> Iterator[Line]:
             yield from _reasons(row, columns, verbosity)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row[SettingResult]) -> tuple[str, ...]:
     return (
         row.name.removesuffix("[baseline]"),
         _score(row.a),
@@ -120,33 +124,34 @@ def _joined(cells: tuple[str, ...], widths: list[int]) -> str:
     return "  ".join(numbers + words).rstrip()
 
 
-def _score(record: Record | None) -> str:
-    return "-" if record is None or record["normalized"] is None else f"{round_down(record['normalized']):.3f}"
+def _score(result: SettingResult | None) -> str:
+    return "-" if result is None or result.normalized is None else f"{round_down(result.normalized):.3f}"
 
 
-def _difference(row: Row) -> str:
-    if not scores(row.a) or not scores(row.b) or row.mark == "not comparable":
+def _difference(row: Row[SettingResult]) -> str:
+    a, b = (None if one is None else one.normalized for one in (row.a, row.b))
+    if a is None or b is None or row.mark == "not comparable":
         return "-"
-    assert row.a and row.b
-    return f"{round(row.b['normalized'] - row.a['normalized'], 3) or 0.0:+.3f}"
+    return f"{round(b - a, 3) or 0.0:+.3f}"
 
 
-def _change(row: Row) -> str:
+def _change(row: AnyRow) -> str:
     """The verdict in each file that has one; one word where it is the same."""
     words = [word for word in (_word(row.a), _word(row.b)) if word is not None]
     return " -> ".join(dict.fromkeys(words))
 
 
-def _reasons(row: Row, columns: int, verbosity: int) -> Iterator[Line]:
+def _reasons(row: AnyRow, columns: int, verbosity: int) -> Iterator[Line]:
     if row.why:
         yield from _said(row.why, columns, indent=4)
     is_telling = (row.is_bad or _word(row.a) != _word(row.b)) and _word(row.b) != "pass"
-    for side, record in (("A", row.a), ("B", row.b)):
-        if record and record["detail"] and (verbosity > 0 or (side == "B" and is_telling)):
-            yield from _said(f"{side}: {record['detail']}", columns, indent=4)
+    for side, result in (("A", row.a), ("B", row.b)):
+        reason = result.said if isinstance(result, ContractResult) else result.detail if result else ""
+        if reason and (verbosity > 0 or (side == "B" and is_telling)):
+            yield from _said(f"{side}: {reason}", columns, indent=4)
 
 
-def _colour(row: Row) -> Colour | None:
+def _colour(row: AnyRow) -> Colour | None:
     if row.is_bad:
         return "red"
     if row.mark == "same":
@@ -159,25 +164,29 @@ def _colour(row: Row) -> Colour | None:
 
 def _means(pair: Pair) -> str:
     """MAD scores; without a difference where they are not means of the same."""
-    known = [(side, one) for side, one in (("A", pair.a), ("B", pair.b)) if one and one["mad_score"] is not None]
-    if len(known) == 2 and pair.has_comparable_means:
-        return f"MAD score {_step(known, 'mad_score')}; normalised {_step(known, 'mad_score_normalized')}"
+    (a, normalized_a), (b, normalized_b) = _mad_scores(pair.a), _mad_scores(pair.b)
+    if a is not None and b is not None and pair.has_comparable_means:
+        return f"MAD score {_step(a, b)}; normalised {_step(normalized_a or 0.0, normalized_b or 0.0)}"
+    known = [f"{score:.3f} in {side}" for side, score in (("A", a), ("B", b)) if score is not None]
     if len(known) == 2:
-        both = ", ".join(f"{one['mad_score']:.3f} in {side}" for side, one in known)
-        return f"MAD score {both}, which are not means over the same settings"
-    return f"MAD score {known[0][1]['mad_score']:.3f} in {known[0][0]} only" if known else "no MAD score"
+        return f"MAD score {', '.join(known)}, which are not means over the same settings"
+    return f"MAD score {known[0]} only" if known else "no MAD score"
 
 
-def _step(known: list[tuple[str, Record]], key: str) -> str:
-    a, b = (one[key] for _, one in known)
+def _mad_scores(found: ArchitectureResult | None) -> tuple[float | None, float | None]:
+    """And its normalised twin."""
+    return (None, None) if found is None else (found.mad_score, found.mad_score_normalized)
+
+
+def _step(a: float, b: float) -> str:
     return f"{a:.3f} -> {b:.3f} ({round(b - a, 3) or 0.0:+.3f})"
 
 
 def _result(comparison: Comparison) -> tuple[str, Colour]:
     """The last line: why the exit code is what it is."""
     rows = comparison.rows
-    count = sum(passed(row.a) for row in rows)
-    kept = sum(passed(row.a) and passed(row.b) for row in rows)
+    count = sum(passes(row.a) for row in rows)
+    kept = sum(passes(row.a) and passes(row.b) for row in rows)
     lost = Counter(row.mark for row in rows if row.is_lost)
     failing = [row for row in rows if fails(row.b) and not row.is_lost]
     in_both = sum(fails(row.a) for row in failing)

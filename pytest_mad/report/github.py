@@ -6,12 +6,14 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_mad.common.text import accuracy_text, count_text, score_text, seconds_text
 from pytest_mad.results.gaps import gaps
-from pytest_mad.results.verdicts import fails, needed
+from pytest_mad.results.result import ArchitectureResult, ContractResult, Run, SettingResult
+from pytest_mad.results.verdicts import fails, is_warning
 
 #: Bytes of UTF-8 in the summary of one step. GitHub drops a longer one as a whole.
 LIMIT = 2**20
@@ -38,33 +40,33 @@ class Failure(NamedTuple):
     name: str
     verdict: str
     detail: str
-    setting: dict[str, Any] | None = None
+    setting: SettingResult | None = None
 
 
-def append_summary(path: str, content: dict[str, Any]) -> None:
+def append_summary(path: str, run: Run) -> None:
     """Append the summary to GitHub's file, which may hold what the same step wrote before; raises ``OSError``."""
     before = os.path.getsize(path) if os.path.exists(path) else 0
     gap = "\n\n" if before else ""  # what stands there may end inside a line or a table
-    summary = job_summary(content, LIMIT - before - len(gap))
+    summary = job_summary(run, LIMIT - before - len(gap))
     if summary:
         with open(path, "a", encoding="utf-8", newline="\n") as file:
             file.write(gap + summary)
 
 
-def job_summary(content: dict[str, Any], limit: int = LIMIT) -> str:
-    """The content of a result file as Markdown of at most ``limit`` bytes.
+def job_summary(run: Run, limit: int = LIMIT) -> str:
+    """A run as Markdown of at most ``limit`` bytes.
 
     Failures come first, then a table per architecture, environment and command. Where there is no room for all, rows
     are left out from the last table upwards, and a line says how many; the text is empty where not even that fits.
     """
-    failing = [(name, list(_failing(found))) for name, found in content["architectures"].items()]
+    failing = [(name, list(_failing(found))) for name, found in run.architectures.items()]
     head = [Line(f"## MAD: {_outcome(failing)}"), Line("")]
-    for gap in gaps(content):
+    for gap in gaps(cut_short=run.cut_short, shards=run.shards):
         head += [Line(gap), Line("")]
     body = [*_failures(failing)]
-    for name, found in content["architectures"].items():
+    for name, found in run.architectures.items():
         body += _architecture(name, found)
-    return _fitted(head, body, list(_origin(content)), limit)
+    return _fitted(head, body, list(_origin(run)), limit)
 
 
 def _fitted(head: list[Line], body: list[Line], tail: list[Line], limit: int) -> str:
@@ -123,71 +125,71 @@ def _failures(failing: list[tuple[str, list[Failure]]]) -> Iterator[Line]:
         yield from _table(("architecture", "failing", "verdict"), ("score", "needed"), ("why",))
     for name, failures in failing:
         for one in failures:
-            score = score_text(one.setting["normalized"]) if one.setting else ""
-            asked = score_text(needed(one.setting)) if one.setting else ""
+            score = score_text(one.setting.normalized) if one.setting else ""
+            asked = score_text(one.setting.needed) if one.setting else ""
             what = text(one.name.removesuffix("[baseline]"))
             yield _row(text(name), what, f"**{text(one.verdict)}**", score, asked, text(one.detail))
 
 
-def _architecture(name: str, found: dict[str, Any]) -> Iterator[Line]:
+def _architecture(name: str, found: ArchitectureResult) -> Iterator[Line]:
     """Heading, what the scores add up to, contracts that are not kept, and the settings."""
     yield from (Line(""), Line(f"### {text(name)}"), Line(""), Line(_sums(found)))
-    if found["contracts"]:
-        yield from _contracts(found["contracts"])
-    if found["settings"]:
+    if found.contracts:
+        yield from _contracts(found.contracts)
+    if found.settings:
         yield Line("")
         numbers = ("score", "needed", "accuracy", "trivial", "steps", "time")
         yield from _table(("setting", "verdict"), numbers)
-        yield from (_setting(setting, record) for setting, record in found["settings"].items())
+        yield from (_setting(setting, record) for setting, record in found.settings.items())
 
 
-def _contracts(contracts: dict[str, Any]) -> Iterator[Line]:
+def _contracts(contracts: Mapping[str, ContractResult]) -> Iterator[Line]:
     """How many hold, which were not asked, and a line about each that is broken."""
-    held = sum(said["verdict"] == "pass" and not said["detail"] for said in contracts.values())
-    skipped = [text(name) for name, said in contracts.items() if said["verdict"] == "skipped"]
+    held = sum(one.passed and not one.said for one in contracts.values())
+    skipped = [text(name) for name, one in contracts.items() if one.verdict == "skipped"]
     also = f"; skipped: {', '.join(skipped)}" if skipped else ""
     yield from (Line(""), Line(f"{held} of {len(contracts)} contracts hold{also}"))
-    for name, said in contracts.items():
-        if said["detail"] and said["verdict"] != "skipped":
-            verdict = "warning" if said["verdict"] == "pass" else text(said["verdict"])
-            detail = text(said["detail"].removeprefix("warning: "))
+    for name, one in contracts.items():
+        if one.said and one.verdict != "skipped":
+            verdict = "warning" if is_warning(one) else text(one.verdict)
+            detail = text("; ".join(one.warned) or one.detail)
             yield Line(f"- {text(name)}: **{verdict}**: {detail}", is_result=True)
 
 
-def _setting(name: str, record: dict[str, Any]) -> Line:
-    verdict = text(record["verdict"])
+def _setting(name: str, result: SettingResult) -> Line:
+    verdict = text(result.verdict)
     return _row(
         text(name.removesuffix("[baseline]")),
-        f"**{verdict}**" if fails(record) else verdict,
-        score_text(record["normalized"]),
-        score_text(needed(record)),
-        accuracy_text(record["accuracy"]),
-        accuracy_text(record["trivial"]),
-        count_text(sum(trial["steps"] for trial in record["trials"])),
-        "stored" if record["stored"] else seconds_text(record["seconds"]),
+        f"**{verdict}**" if fails(result) else verdict,
+        score_text(result.normalized),
+        score_text(result.needed),
+        accuracy_text(result.accuracy),
+        accuracy_text(result.trivial),
+        count_text(sum(trial.steps for trial in result.trials)),
+        "stored" if result.stored else seconds_text(result.seconds),
     )
 
 
-def _sums(found: dict[str, Any]) -> str:
+def _sums(found: ArchitectureResult) -> str:
     """MAD score and sizes in one line."""
     score = "no MAD score: not every setting has a score"
-    if found["mad_score"] is not None:
-        normalised = accuracy_text(found["mad_score_normalized"])
-        score = f"**MAD score {accuracy_text(found['mad_score'])}**, normalised {normalised}"
-    elif not found["task_scores"]:
+    if found.mad_score is not None:
+        normalised = accuracy_text(found.mad_score_normalized)
+        score = f"**MAD score {accuracy_text(found.mad_score)}**, normalised {normalised}"
+    elif not found.task_scores:
         score = "no setting has a score"
-    sizes = {"parameters": found["parameters"], "floats of state": found["state_size"]}
+    sizes = {"parameters": found.parameters, "floats of state": found.state_size}
     return "; ".join([score, *(f"{size:,} {what}" for what, size in sizes.items() if size is not None)])
 
 
-def _origin(content: dict[str, Any]) -> Iterator[Line]:
+def _origin(run: Run) -> Iterator[Line]:
     """What the scores were measured with, and what repeats the run."""
-    environment = {"preset": content["preset"], **content["environment"]}
+    environment = {"preset": run.preset, **asdict(run.environment)}
     parts = [f"{text(key)} {text(value)}" for key, value in environment.items() if value]
     yield from (Line(""), Line(", ".join(parts)))
-    if content["command"]:
+    if run.command:
         yield Line("")
-        yield from map(Line, code_block(content["command"]).split("\n"))
+        yield from map(Line, code_block(run.command).split("\n"))
 
 
 def _table(words: tuple[str, ...], numbers: tuple[str, ...], more: tuple[str, ...] = ()) -> Iterator[Line]:
@@ -203,14 +205,14 @@ def _row(*cells: str) -> Line:
 # -- what fails -------------------------------------------------------------------------------------------------------
 
 
-def _failing(found: dict[str, Any]) -> Iterator[Failure]:
+def _failing(found: ArchitectureResult) -> Iterator[Failure]:
     """Of one architecture: contracts first, which may be why its settings fail."""
-    for contract, said in found["contracts"].items():
-        if said["verdict"] not in ("pass", "skipped"):
-            yield Failure(f"contract {contract}", said["verdict"], said["detail"])
-    for setting, record in found["settings"].items():
-        if fails(record):
-            yield Failure(setting, record["verdict"], record["detail"], record)
+    for contract, one in found.contracts.items():
+        if fails(one):
+            yield Failure(f"contract {contract}", one.verdict, one.detail)
+    for setting, result in found.settings.items():
+        if fails(result):
+            yield Failure(setting, result.verdict, result.detail, result)
 
 
 # -- text from outside ------------------------------------------------------------------------------------------------
@@ -266,9 +268,9 @@ def place(file: str | None, line: int | None, workspace: str | None) -> Place | 
     return Place(path.relative_to(root).as_posix(), line)
 
 
-def error_commands(content: dict[str, Any], places: Mapping[str, Place | None]) -> list[str]:
+def error_commands(run: Run, places: Mapping[str, Place | None]) -> list[str]:
     """Workflow commands, one per failing architecture at its place, at most `MOST_ANNOTATIONS`."""
-    failing = {name: list(_failing(found)) for name, found in content["architectures"].items()}
+    failing = {name: list(_failing(found)) for name, found in run.architectures.items()}
     names = [name for name, failures in failing.items() if failures]
     shown = names if len(names) <= MOST_ANNOTATIONS else names[: MOST_ANNOTATIONS - 1]
     found = [_annotation(name, failing[name], places.get(name)) for name in shown]

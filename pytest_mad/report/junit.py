@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pytest_mad.results.result import ContractResult, ItemResult
 
 
-def properties(record: dict[str, Any]) -> list[tuple[str, str | float | int]]:
-    """``mad.*`` properties from a record's ``to_json()``: plain Python values, without the scores that do not exist."""
-    if "contract" in record:
-        return [("mad.verdict", record["verdict"]), ("mad.seconds", round(record["seconds"], 1))]
-    best = record["best"] or {}
-    values: dict[str, Any] = {
-        "mad.verdict": record["verdict"],
-        "mad.score": _short(record["normalized"]),
-        "mad.accuracy": _short(record["accuracy"]),
-        "mad.accuracy_compat": _short(record["accuracy_compat"]),
-        "mad.sequence_accuracy": _short(record["sequence_accuracy"]),
-        "mad.threshold": record["threshold"],
-        "mad.baseline": _short((record["baseline"] or {}).get("line")),
-        "mad.seeds": len(record["scores"]) or None,
-        "mad.oracle": _short(record["oracle"]),
-        "mad.trivial": _short(record["trivial"]),
-        "mad.steps": sum(trial["steps"] for trial in record["trials"]),
-        "mad.lr": best.get("lr"),
-        "mad.weight_decay": best.get("weight_decay"),
-        "mad.seed": best.get("seed"),
-        "mad.seconds": round(record["seconds"], 1),
-        "mad.stored": "true" if record["stored"] else None,
-        "mad.device": record["device"],
-        "mad.note": record["note"] or None,
+def properties(result: ItemResult) -> list[tuple[str, str | float | int]]:
+    """``mad.*`` properties of a result: plain Python values, without the scores that do not exist."""
+    if isinstance(result, ContractResult):
+        return [("mad.verdict", result.verdict), ("mad.seconds", round(result.seconds, 1))]
+    best, baseline = result.best, result.baseline
+    values: dict[str, str | float | int | None] = {
+        "mad.verdict": result.verdict,
+        "mad.score": _short(result.normalized),
+        "mad.accuracy": _short(result.accuracy),
+        "mad.accuracy_compat": _short(result.accuracy_compat),
+        "mad.sequence_accuracy": _short(result.sequence_accuracy),
+        "mad.threshold": result.threshold,
+        "mad.baseline": _short(baseline.floor) if baseline else None,
+        "mad.seeds": len(result.scores) or None,
+        "mad.oracle": _short(result.oracle),
+        "mad.trivial": _short(result.trivial),
+        "mad.steps": sum(trial.steps for trial in result.trials),
+        "mad.lr": best.lr if best else None,
+        "mad.weight_decay": best.weight_decay if best else None,
+        "mad.seed": best.seed if best else None,
+        "mad.seconds": round(result.seconds, 1),
+        "mad.stored": "true" if result.stored else None,
+        "mad.device": result.device,
+        "mad.note": result.note or None,
     }
     return [(name, value) for name, value in values.items() if value is not None]
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pytest_mad.common.text import round_down
+from pytest_mad.results.result import ContractResult, ItemResult
+from pytest_mad.results.verdicts import is_warning
 
 #: A name cut shorter than this no longer tells which setting is meant.
 _SHORTEST_NAME = 12
@@ -181,17 +183,17 @@ def _show_behind_cursor(config: Any, text: str) -> None:
         sys.stdout.flush()
 
 
-def finished_line(record: dict[str, Any], place: str = "") -> str:
+def finished_line(result: ItemResult, place: str = "") -> str:
     """One line about a finished setting, with its place among all, or about a contract."""
-    if "contract" in record:
-        item = f"mad::{record['architecture']}::contract[{record['contract']}]"
-        warning = "  warning" if record["verdict"] == "pass" and record["detail"] else ""
-        return f"{item}  {record['verdict'].upper()}{warning}  {_took(record)}"
-    score = "" if record["normalized"] is None else f"  {round_down(record['normalized']):.3f}"
-    steps = "".join(f"  {t['stopped']} at step {t['steps']}" for t in record["trials"][-1:])
-    item = f"{place} mad::{record['architecture']}::{record['setting']}".lstrip()
-    return f"{item}  {record['verdict'].upper()}{score}{steps}  {_took(record)}"
+    if isinstance(result, ContractResult):
+        item = f"mad::{result.architecture}::contract[{result.contract}]"
+        warning = "  warning" if is_warning(result) else ""
+        return f"{item}  {result.verdict.upper()}{warning}  {_took(result)}"
+    score = "" if result.normalized is None else f"  {round_down(result.normalized):.3f}"
+    steps = "".join(f"  {trial.stopped} at step {trial.steps}" for trial in result.trials[-1:])
+    item = f"{place} mad::{result.architecture}::{result.setting}".lstrip()
+    return f"{item}  {result.verdict.upper()}{score}{steps}  {_took(result)}"
 
 
-def _took(record: dict[str, Any]) -> str:
-    return "stored" if record["stored"] else f"{record['seconds']:.1f} s"
+def _took(result: ItemResult) -> str:
+    return "stored" if result.stored else f"{result.seconds:.1f} s"

@@ -14,6 +14,9 @@ import pytest
 from pytest_mad.common.packages import version
 from pytest_mad.common.text import NOTHING, accuracy_text, number_text, score_text, seconds_text
 from pytest_mad.report.html.figures import Curves, learning_curves
+from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
+from pytest_mad.results.result_file import item_result
+from pytest_mad.results.verdicts import is_warning
 
 #: The class of a cell names its column, which the report sorts by.
 _HEADS = [
@@ -71,41 +74,43 @@ class MadColumns:
         record = self._read(report)
         cells[_AT] = _cells("", "") if record is None else _cells(_verdict(record), _score(record))
 
-    def _read(self, report: Any) -> dict[str, Any] | None:
+    def _read(self, report: Any) -> ItemResult | None:
         text = getattr(report, self._record, None)
-        return None if text is None else json.loads(text)
+        return None if text is None else item_result(json.loads(text))
 
 
 def _cells(verdict: str, score: str) -> list[str]:
     return [f'<td class="col-mad_verdict">{escape(verdict)}</td>', f'<td class="col-mad_score">{escape(score)}</td>']
 
 
-def _verdict(record: dict[str, Any]) -> str:
-    is_warning = "contract" in record and record["verdict"] == "pass" and record["detail"]
-    return "warning" if is_warning else str(record["verdict"])
+def _verdict(result: ItemResult) -> str:
+    return "warning" if is_warning(result) else result.verdict
 
 
-def _score(record: dict[str, Any]) -> str:
-    return "" if record.get("normalized") is None else score_text(record["normalized"])
+def _score(result: ItemResult) -> str:
+    score = result.normalized if isinstance(result, SettingResult) else None
+    return "" if score is None else score_text(score)
 
 
-def details(record: dict[str, Any]) -> str:
+def details(result: ItemResult) -> str:
     """What a row unfolds to: why, the numbers, and the learning curves."""
-    why = f"<p>{escape(record['detail'])}</p>" if record["detail"] else ""
-    if "contract" in record:
-        return why
-    needed = record["baseline"]["line"] if record["baseline"] else record["threshold"]
+    if isinstance(result, ContractResult):
+        return _paragraph(result.said)
     numbers = {
-        "normalised score": score_text(record["normalized"]),
-        "needed": NOTHING if needed is None else number_text(needed),
-        "accuracy": accuracy_text(record["accuracy"]),
-        "trivial": accuracy_text(record["trivial"]),
-        "oracle": accuracy_text(record["oracle"]),
-        "trained for": seconds_text(record["seconds"]),
+        "normalised score": score_text(result.normalized),
+        "needed": NOTHING if result.needed is None else number_text(result.needed),
+        "accuracy": accuracy_text(result.accuracy),
+        "trivial": accuracy_text(result.trivial),
+        "oracle": accuracy_text(result.oracle),
+        "trained for": seconds_text(result.seconds),
     }
     told = ", ".join(f"{name} {value}" for name, value in numbers.items())
-    curves = learning_curves(record, needed, f"Validation accuracy of {record['setting']} by step")
-    return f"{why}<p>{escape(told)}</p>{picture(curves) if curves else ''}"
+    curves = learning_curves(result, f"Validation accuracy of {result.setting} by step")
+    return f"{_paragraph(result.detail)}{_paragraph(told)}{picture(curves) if curves else ''}"
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>" if text else ""
 
 
 def picture(curves: Curves) -> str:

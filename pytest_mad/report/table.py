@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pytest_mad.common.text import NOTHING, accuracy_text, score_text
+from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
 from pytest_mad.results.result_file import scores
-from pytest_mad.results.verdicts import fails, is_warning, needed
+from pytest_mad.results.verdicts import fails, is_warning
 
 Colour = Literal["green", "red", "yellow"]
 _HEAD = ("", "verdict", "score", "needed", "accuracy", "trivial", "steps", "seconds")
@@ -23,40 +24,38 @@ class Line(NamedTuple):
 
 
 def tables(
-    records: Iterable[dict[str, Any]], contracts: Iterable[dict[str, Any]] = (), gaps: Sequence[str] = ()
+    settings: Iterable[SettingResult], contracts: Iterable[ContractResult] = (), gaps: Sequence[str] = ()
 ) -> Iterator[Line]:
-    """The lines of all tables; records are ``Result.to_json()``, contracts ``ContractResult.to_json()``.
-
-    ``gaps`` say what is missing here, if anything is.
-    """
+    """The lines of all tables. ``gaps`` say what is missing here, if anything is."""
     yield from (Line(gap, "yellow") for gap in gaps)
-    records, contracts = list(records), list(contracts)
-    for name in dict.fromkeys(record["architecture"] for record in (*records, *contracts)):
-        own_records = [record for record in records if record["architecture"] == name]
-        own_contracts = [contract for contract in contracts if contract["architecture"] == name]
+    records, contracts = list(settings), list(contracts)
+    all_of_them: list[ItemResult] = [*records, *contracts]
+    for name in dict.fromkeys(record.architecture for record in all_of_them):
+        own_records = [record for record in records if record.architecture == name]
+        own_contracts = [contract for contract in contracts if contract.architecture == name]
         yield Line(_title(name, own_records), bold=True)
         yield from _contracts(own_contracts)
         if own_records:
             yield from _settings(own_records, partial=bool(gaps))
 
 
-def _title(architecture: str, records: list[dict[str, Any]]) -> str:
+def _title(architecture: str, records: list[SettingResult]) -> str:
     if not records:
         return architecture
-    parameters = max(r["parameters"] or 0 for r in records)
+    parameters = max(r.parameters or 0 for r in records)
     size = f", {parameters:,} parameters" if parameters else ""
-    return f"{architecture} ({records[0]['preset']}{size})"
+    return f"{architecture} ({records[0].preset}{size})"
 
 
-def _contracts(contracts: list[dict[str, Any]]) -> Iterator[Line]:
+def _contracts(contracts: list[ContractResult]) -> Iterator[Line]:
     """What is broken, switched off or does not apply, those of one reason together; and how many hold."""
-    told: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    told: dict[str, list[ContractResult]] = defaultdict(list)
     for contract in sorted(contracts, key=lambda c: not fails(c)):
-        if contract["detail"]:
-            verdict = "" if is_warning(contract) else f"{contract['verdict']}: "
-            told[f"{verdict}{contract['detail']}"].append(contract)
+        if contract.detail:
+            verdict = "" if is_warning(contract) else f"{contract.verdict}: "
+            told[f"{verdict}{contract.detail}"].append(contract)
     for reason, own in told.items():
-        names = ", ".join(contract["contract"] for contract in own)
+        names = ", ".join(contract.contract for contract in own)
         yield Line(f"  contract{'' if len(own) == 1 else 's'} {names}: {reason}", _colour(own[0]))
     holding = len(contracts) - sum(map(len, told.values()))
     if holding or (contracts and not told):
@@ -67,7 +66,7 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _settings(records: list[dict[str, Any]], *, partial: bool) -> Iterator[Line]:
+def _settings(records: list[SettingResult], *, partial: bool) -> Iterator[Line]:
     """A row per setting, in columns as wide as what stands in them, and the reason below one that does not pass."""
     records = sorted(records, key=lambda r: not fails(r))
     rows = [_cells(record) for record in records]
@@ -75,26 +74,26 @@ def _settings(records: list[dict[str, Any]], *, partial: bool) -> Iterator[Line]
     yield Line(_row(_HEAD, widths))
     for record, row in zip(records, rows, strict=True):
         yield Line(_row(row, widths), _colour(record))
-        if record["verdict"] != "pass" or record["note"]:
-            yield Line(f"    {record['detail']}", _colour(record))
-    if any(record["stored"] for record in records):
+        if record.verdict != "pass" or record.note:
+            yield Line(f"    {record.detail}", _colour(record))
+    if any(record.stored for record in records):
         yield Line("  stored: measured by an earlier run of this architecture; --mad-no-store measures again")
-    if any(record["accuracy"] is not None for record in records):
+    if any(record.accuracy is not None for record in records):
         yield Line(f"  {_mad_score(records, partial=partial)}", bold=True)
 
 
-def _cells(record: dict[str, Any]) -> tuple[str, ...]:
+def _cells(record: SettingResult) -> tuple[str, ...]:
     """In the order of the head. A baseline's name is its task's: this fits 80 columns."""
-    steps = sum(t["steps"] for t in record["trials"])
+    steps = sum(t.steps for t in record.trials)
     cells = (
-        record["setting"].removesuffix("[baseline]"),
-        record["verdict"],
-        score_text(record["normalized"]),
-        score_text(needed(record)),
-        accuracy_text(record["accuracy"]),
-        accuracy_text(record["trivial"]),
+        record.setting.removesuffix("[baseline]"),
+        record.verdict,
+        score_text(record.normalized),
+        score_text(record.needed),
+        accuracy_text(record.accuracy),
+        accuracy_text(record.trivial),
         str(steps or "-"),
-        "stored" if record["stored"] else f"{record['seconds']:.1f}",
+        "stored" if record.stored else f"{record.seconds:.1f}",
     )
     return tuple(cell.replace(NOTHING, "-") for cell in cells)  # any terminal can show that
 
@@ -107,7 +106,7 @@ def _row(cells: tuple[str, ...], widths: list[int]) -> str:
     return f"  {texts[0]}  {' '.join(texts[1:])}"
 
 
-def _mad_score(records: list[dict[str, Any]], *, partial: bool) -> str:
+def _mad_score(records: list[SettingResult], *, partial: bool) -> str:
     task_scores, mad_score, normalized = scores(records, partial=partial)
     if mad_score is None:
         return "no MAD score: not every setting has a score"
@@ -115,8 +114,8 @@ def _mad_score(records: list[dict[str, Any]], *, partial: bool) -> str:
     return f"MAD score {accuracy_text(mad_score)}, normalised {accuracy_text(normalized)} ({tasks})"
 
 
-def _colour(record: dict[str, Any]) -> Colour:
+def _colour(record: ItemResult) -> Colour:
     """An open case is not known to be bad, whether or not it fails the run."""
-    if record["verdict"] == "pass":
+    if record.verdict == "pass":
         return "yellow" if is_warning(record) else "green"
-    return "yellow" if record["verdict"] in ("inconclusive", "skipped") else "red"
+    return "yellow" if record.verdict in ("inconclusive", "skipped") else "red"

@@ -7,28 +7,29 @@ them, and decide nothing. What was measured otherwise is not compared at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from pytest_mad.common.packages import minor
 from pytest_mad.common.text import round_down
 
-from . import verdicts
+from .result import ArchitectureResult, ContractResult, ItemResult, Run, SettingResult
+from .verdicts import fails, passes
 
-#: A setting, a contract or an architecture of a result file.
-Record = dict[str, Any]
 #: Of verdicts: *worse* passed in A only, *better* in B only, *same* in both or in neither.
 Mark = Literal["worse", "better", "same", "only in A", "only in B", "not comparable"]
 _MISSING = "none"
+Item = TypeVar("Item", SettingResult, ContractResult)
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Row(Generic[Item]):
     """One setting or contract in both files; None where a file lacks it."""
 
     name: str
-    a: Record | None
-    b: Record | None
+    a: Item | None
+    b: Item | None
     mark: Mark
     #: why it is not comparable
     why: str = ""
@@ -41,18 +42,21 @@ class Row(NamedTuple):
         return self.is_lost or fails(self.b)
 
 
+AnyRow = Row[ContractResult] | Row[SettingResult]
+
+
 class Pair(NamedTuple):
     """One architecture in both files, perhaps under two names; None where a file lacks it."""
 
-    a: Record | None
-    b: Record | None
+    a: ArchitectureResult | None
+    b: ArchitectureResult | None
     name: str
-    contracts: tuple[Row, ...]
-    settings: tuple[Row, ...]
+    contracts: tuple[Row[ContractResult], ...]
+    settings: tuple[Row[SettingResult], ...]
 
     @property
-    def rows(self) -> tuple[Row, ...]:
-        return self.contracts + self.settings
+    def rows(self) -> tuple[AnyRow, ...]:
+        return (*self.contracts, *self.settings)
 
     @property
     def has_comparable_means(self) -> bool:
@@ -63,16 +67,16 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two result files, and their architectures side by side."""
+    """Two runs, and their architectures side by side."""
 
-    a: dict[str, Any]
-    b: dict[str, Any]
+    a: Run
+    b: Run
     #: what puts all of it in doubt, a line each
     warnings: tuple[str, ...]
     pairs: tuple[Pair, ...]
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[AnyRow, ...]:
         return tuple(row for pair in self.pairs for row in pair.rows)
 
     @property
@@ -81,8 +85,8 @@ class Comparison:
         return int(any(row.is_bad for row in self.rows))
 
 
-def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
-    """Compare the contents of two result files, as ``read_results`` gives them.
+def compare(a: Run, b: Run) -> Comparison:
+    """Compare two runs.
 
     Architectures are compared by name; if each file has exactly one, these two are, whatever their names.
 
@@ -94,25 +98,15 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
 
     A contract is lost if B breaks it or lacks it; not if B skips it, which takes a stated reason and fails no run.
     """
-    pairs = tuple(_pair(a, b, *names) for names in _names(list(a["architectures"]), list(b["architectures"])))
+    pairs = tuple(_pair(a, b, *names) for names in _names(list(a.architectures), list(b.architectures)))
     return Comparison(a=a, b=b, warnings=tuple(_warnings(a, b, pairs)), pairs=pairs)
 
 
-def passed(record: Record | None) -> bool:
-    """Whether a setting or contract is there and passed."""
-    return record is not None and verdicts.passes(record)
-
-
-def fails(record: Record | None) -> bool:
-    """Whether a setting or contract is there and fails its own run."""
-    return record is not None and verdicts.fails(record)
-
-
-def scores(record: Record | None) -> list[float]:
+def scores(result: ItemResult | None) -> list[float]:
     """The normalised score of each seed; one score where an early version did not write them all."""
-    if record is None or record["normalized"] is None:
+    if not isinstance(result, SettingResult) or result.normalized is None:
         return []
-    return [score for _, score in record["scores"]] or [record["normalized"]]
+    return [score for _, score in result.scores] or [result.normalized]
 
 
 # -- which with which -----------------------------------------------------------------------------------------------
@@ -125,103 +119,99 @@ def _names(a: list[str], b: list[str]) -> list[tuple[str, str]]:
     return [(name, name) for name in dict.fromkeys((*a, *b))]
 
 
-def _pair(a: dict[str, Any], b: dict[str, Any], name_a: str, name_b: str) -> Pair:
-    one, other = a["architectures"].get(name_a), b["architectures"].get(name_b)
-    preset = _differing("preset", a["preset"], b["preset"])
+def _pair(a: Run, b: Run, name_a: str, name_b: str) -> Pair:
+    one, other = a.architectures.get(name_a), b.architectures.get(name_b)
+    preset = _differing("preset", a.preset, b.preset)
     return Pair(
         one,
         other,
         name_a if name_a == name_b else f"{name_a} -> {name_b}",
-        tuple(_contract(*found) for found in _both(one, other, "contracts")),
-        tuple(_setting(*found, preset) for found in _both(one, other, "settings")),
+        tuple(_contract(*found) for found in _both(*(side.contracts if side else {} for side in (one, other)))),
+        tuple(_setting(*found, preset) for found in _both(*(side.settings if side else {} for side in (one, other)))),
     )
 
 
-def _both(a: Record | None, b: Record | None, kind: str) -> Iterator[tuple[str, Record | None, Record | None]]:
+def _both(a: Mapping[str, Item], b: Mapping[str, Item]) -> Iterator[tuple[str, Item | None, Item | None]]:
     """Everything that one of the two has, by name."""
-    in_a, in_b = ({} if one is None else one[kind] for one in (a, b))
-    for name in dict.fromkeys((*in_a, *in_b)):
-        yield name, in_a.get(name), in_b.get(name)
+    for name in dict.fromkeys((*a, *b)):
+        yield name, a.get(name), b.get(name)
 
 
 # -- marks ----------------------------------------------------------------------------------------------------------
 
 
-def _setting(name: str, a: Record | None, b: Record | None, preset: list[str]) -> Row:
+def _setting(name: str, a: SettingResult | None, b: SettingResult | None, preset: list[str]) -> Row[SettingResult]:
     if a is None or b is None:
         return _alone(name, a, b)
-    why = ", ".join(preset + _measured_otherwise(a, b)) or _asked_less(a, b) or _skipped(a, b)
+    why = ", ".join(preset + _measured_otherwise(a, b)) or _required_less(a, b) or _skipped(a, b)
     mark: Mark = "not comparable" if why else _by_verdict(a, b)
-    return Row(name, a, b, mark, why, is_lost=passed(a) and mark not in ("same", "better"))
+    return Row(name, a, b, mark, why, is_lost=passes(a) and mark not in ("same", "better"))
 
 
-def _contract(name: str, a: Record | None, b: Record | None) -> Row:
+def _contract(name: str, a: ContractResult | None, b: ContractResult | None) -> Row[ContractResult]:
     if a is None or b is None:
         return _alone(name, a, b)
-    is_skipped = a["verdict"] != b["verdict"] and "skipped" in (a["verdict"], b["verdict"])
+    is_skipped = a.verdict != b.verdict and "skipped" in (a.verdict, b.verdict)
     mark: Mark = "not comparable" if is_skipped else _by_verdict(a, b)
     return Row(name, a, b, mark, is_lost=mark == "worse")
 
 
-def _alone(name: str, a: Record | None, b: Record | None) -> Row:
-    return Row(name, a, b, "only in A" if b is None else "only in B", is_lost=passed(a))
+def _alone(name: str, a: Item | None, b: Item | None) -> Row[Item]:
+    return Row(name, a, b, "only in A" if b is None else "only in B", is_lost=passes(a))
 
 
-def _by_verdict(a: Record, b: Record) -> Mark:
-    if passed(a) == passed(b):
+def _by_verdict(a: ItemResult, b: ItemResult) -> Mark:
+    if passes(a) == passes(b):
         return "same"
-    return "worse" if passed(a) else "better"
+    return "worse" if passes(a) else "better"
 
 
-def _skipped(a: Record, b: Record) -> str:
+def _skipped(a: SettingResult, b: SettingResult) -> str:
     """Where one was skipped and the other did not pass there is nothing to compare."""
-    skipped = [side for side, one in zip("AB", (a, b), strict=True) if one["verdict"] == "skipped"]
-    return f"skipped in {skipped[0]}" if len(skipped) == 1 and not passed(a) and not passed(b) else ""
+    skipped = [side for side, one in zip("AB", (a, b), strict=True) if one.verdict == "skipped"]
+    return f"skipped in {skipped[0]}" if len(skipped) == 1 and not passes(a) and not passes(b) else ""
 
 
-def _measured_otherwise(a: Record, b: Record) -> list[str]:
+def _measured_otherwise(a: SettingResult, b: SettingResult) -> list[str]:
     """What scores are only compared under, where it differs. An early version did not write recipes."""
-    was, now = a["params"], b["params"]
-    differing = _differing("task_version", a["task_version"], b["task_version"])
+    was, now = a.params, b.params
+    differing = _differing("task_version", a.task_version, b.task_version)
     for name in dict.fromkeys((*was, *now)):
         differing += _differing(name, was.get(name, _MISSING), now.get(name, _MISSING))
-    return differing + (_differing("recipe", a["recipe"], b["recipe"]) if a["recipe"] and b["recipe"] else [])
+    return differing + (_differing("recipe", a.recipe, b.recipe) if a.recipe and b.recipe else [])
 
 
-def _differing(name: str, a: Any, b: Any) -> list[str]:
+def _differing(name: str, a: object, b: object) -> list[str]:
     return [] if a == b else [f"{name} {a} -> {b}"]
 
 
-def _asked_less(a: Record, b: Record) -> str:
+def _required_less(a: SettingResult, b: SettingResult) -> str:
     """Why a pass is none by what the other file asked for. That B passes and was asked for more takes nothing away."""
-    (one, side), (other, its) = ((b, "B"), (a, "A")) if passed(b) else ((a, "A"), (b, "B"))
-    own, asked = requirement(one), requirement(other)
-    if not passed(one) or own == asked or _meets(one, asked):
+    (one, side), (other, its) = ((b, "B"), (a, "A")) if passes(b) else ((a, "A"), (b, "B"))
+    if not passes(one) or _requirement(one) == _requirement(other) or _meets(one, other):
         return ""
-    needed = "nothing" if own[1] is None else f"{own[1]:.3f}"
-    score = round_down(one["normalized"])
-    return f"{side} asked for {needed}, and its {score:.3f} does not reach the {asked[1]:.3f} that {its} asked for"
+    needed = "nothing" if one.needed is None else f"{one.needed:.3f}"
+    score = round_down(one.normalized or 0.0)
+    return f"{side} asked for {needed}, and its {score:.3f} does not reach the {other.needed:.3f} that {its} asked for"
 
 
-def requirement(record: Record) -> tuple[str, float | None]:
-    """What a setting had to reach: the line of a baseline, or a threshold or none."""
-    baseline = record["baseline"]
-    return ("line", baseline["line"]) if baseline else ("threshold", record["threshold"])
+def _requirement(result: SettingResult) -> tuple[bool, float | None]:
+    """What a setting had to reach, and whether a baseline's floor or a threshold."""
+    return result.baseline is not None, result.needed
 
 
-def _meets(record: Record, asked: tuple[str, float | None]) -> bool:
-    """Whether the scores would do: all of them for a threshold, the best one for a line, as the gate has it."""
-    kind, needed = asked
-    telling = max(scores(record)) if kind == "line" else min(scores(record))
-    return needed is None or telling >= needed
+def _meets(result: SettingResult, other: SettingResult) -> bool:
+    """Whether the scores would do there: all of them for a threshold, the best one for a floor, as the gate has it."""
+    telling = max(scores(result)) if other.baseline else min(scores(result))
+    return other.needed is None or telling >= other.needed
 
 
 # -- warnings -------------------------------------------------------------------------------------------------------
 
 
-def _warnings(a: dict[str, Any], b: dict[str, Any], pairs: tuple[Pair, ...]) -> Iterator[str]:
+def _warnings(a: Run, b: Run, pairs: tuple[Pair, ...]) -> Iterator[str]:
     """Scores are only promised to repeat under one minor version of torch and one class of device."""
-    machines = [(minor(one["environment"]["torch"] or ""), one["environment"]["device"]) for one in (a, b)]
+    machines = [(minor(one.environment.torch or ""), one.environment.device) for one in (a, b)]
     differing = []
     for name, was, now in zip(("torch", "device"), *machines, strict=True):
         if was and now:  # contracts alone have no device
@@ -229,5 +219,5 @@ def _warnings(a: dict[str, Any], b: dict[str, Any], pairs: tuple[Pair, ...]) -> 
     if differing:
         yield f"{', '.join(differing)}: scores may differ for this alone"
     both = [(row.a, row.b) for pair in pairs for row in pair.settings if row.a and row.b]
-    if any(bool(one["recipe"]) != bool(other["recipe"]) for one, other in both):
+    if any(bool(one.recipe) != bool(other.recipe) for one, other in both):
         yield "recipes are known for one file only, and taken to be the same"

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
 
-#: An entry of a result file's ``shards``.
-Shards = Mapping[str, Any]
+from .result import Shards
 
 
-def gaps(content: Mapping[str, Any]) -> list[str]:
-    """A sentence for each reason why results are missing in the content of a result file; none where all are there."""
-    lines = ["The run was cut short: what had not finished is missing here."] if content["cut_short"] else []
-    return lines + [f"{present(one)} only: the rest of the suite is missing here." for one in content["shards"]]
+def gaps(*, cut_short: bool, shards: Iterable[Shards]) -> list[str]:
+    """A sentence for each reason why results of a run are missing; none where all are there."""
+    lines = ["The run was cut short: what had not finished is missing here."] if cut_short else []
+    return lines + [f"{present(one)} only: the rest of the suite is missing here." for one in shards]
 
 
-def headline(content: Mapping[str, Any]) -> str:
+def headline(*, cut_short: bool, shards: Iterable[Shards]) -> str:
     """The same in front of a title."""
-    short = ["Cut short"] if content["cut_short"] else []
-    return "".join(f"{text}: " for text in [*short, *map(present, content["shards"])])
+    short = ["Cut short"] if cut_short else []
+    return "".join(f"{text}: " for text in [*short, *map(present, shards)])
 
 
 def present(one: Shards) -> str:
     """``Shards 1-2, 4 of 5``."""
-    return _named("Shard", one["parts"], one["of"])
+    return _named("Shard", one.parts, one.of)
 
 
 def absent(one: Shards) -> str:
     """``shard 3 of 5``."""
-    return _named("shard", [part for part in range(1, one["of"] + 1) if part not in one["parts"]], one["of"])
+    return _named("shard", [part for part in range(1, one.of + 1) if part not in one.parts], one.of)
 
 
 def _named(noun: str, parts: Sequence[int], of: int) -> str:

@@ -9,19 +9,20 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from dataclasses import asdict, fields, replace
+from typing import NamedTuple, TypeVar
 
 from pytest_mad.common.files import FileError
 from pytest_mad.common.packages import minor
 
-from . import verdicts
 from .gaps import absent
-from .result_file import result_file
+from .result import ContractResult, Environment, ItemResult, Run, SettingResult, Shards
+from .result_file import run_of
+from .verdicts import fails
 
-#: The content of a result file, or a setting or contract of it.
-Record = dict[str, Any]
-Files = Mapping[str, Record]
-Kind = Literal["settings", "contracts"]
+#: Runs by the names of their files.
+Files = Mapping[str, Run]
+Item = TypeVar("Item", SettingResult, ContractResult)
 #: Of two measurements of one setting these may differ: a stored result takes no time.
 _OF_THE_RUN = ("seconds", "stored", "device")
 
@@ -29,27 +30,26 @@ _OF_THE_RUN = ("seconds", "stored", "device")
 class Merged(NamedTuple):
     """One report made of several."""
 
-    #: in the form of a result file
-    content: Record
-    #: settings and contracts with the names that stand around them in a file, as a run has them
-    settings: list[Record]
-    contracts: list[Record]
+    run: Run
+    #: of all architectures, in the order of reports
+    settings: list[SettingResult]
+    contracts: list[ContractResult]
     #: what puts the scores' agreement in doubt, a line each
     warnings: list[str]
 
     @property
     def missing(self) -> list[str]:
         """The shards that no file has: ``shards 2-3 of 4``."""
-        return list(map(absent, self.content["shards"]))
+        return list(map(absent, self.run.shards))
 
     @property
     def is_complete(self) -> bool:
-        return not (self.content["shards"] or self.content["cut_short"])
+        return not (self.run.shards or self.run.cut_short)
 
     @property
     def failing(self) -> int:
         """How many settings and contracts fail."""
-        return sum(map(verdicts.fails, self.settings + self.contracts))
+        return sum(map(fails, self.settings)) + sum(map(fails, self.contracts))
 
     @property
     def exit_code(self) -> int:
@@ -58,68 +58,84 @@ class Merged(NamedTuple):
 
 
 def merge(files: Files, command: str = "") -> Merged:
-    """Join the contents of result files, by their names, as ``read_results`` gives them.
+    """Join the runs of result files.
 
-    ``command`` is what joins them; it stands behind the commands that measured. Raises
-    ``FileError`` with one line that names both files where two of them contradict each other.
+    ``command`` is what joins them; it stands below the commands that measured. Raises ``FileError`` with one line that
+    names both files where two of them contradict each other.
     """
     preset = _preset(files)
-    settings, contracts = (_once(files, kind) for kind in ("settings", "contracts"))
+    settings, contracts = _once(_settings(files)), _once(_contracts(files))
     if not (settings or contracts):
         raise FileError(f"{' and '.join(files)} hold no results")
-    contents = list(files.values())
-    content = result_file(
+    runs = list(files.values())
+    run = run_of(
         settings,
         preset,
         contracts,
-        "\n".join(dict.fromkeys(filter(None, (*(one["command"] for one in contents), command)))),
-        cut_short=any(one["cut_short"] for one in contents),
-        shards=joined(shard for one in contents for shard in one["shards"]),
+        "\n".join(dict.fromkeys(filter(None, (*(one.command for one in runs), command)))),
+        cut_short=any(one.cut_short for one in runs),
+        shards=joined(shard for one in runs for shard in one.shards),
     )
-    return Merged(content | {"environment": _environment(contents)}, settings, contracts, list(_warnings(contents)))
+    return Merged(replace(run, environment=_environment(runs)), settings, contracts, list(_warnings(runs)))
 
 
 def _preset(files: Files) -> str:
-    (first, content), *others = files.items()
+    (first, run), *others = files.items()
     for name, other in others:
-        if other["preset"] != content["preset"]:
-            raise FileError(f"{first} has preset {content['preset']!r}, but {name} has {other['preset']!r}")
-    return str(content["preset"])
+        if other.preset != run.preset:
+            raise FileError(f"{first} has preset {run.preset!r}, but {name} has {other.preset!r}")
+    return run.preset
+
+
+def joined(shards: Iterable[Shards]) -> list[Shards]:
+    """Shards of one suite together, without the suites that are complete."""
+    parts: dict[tuple[str, int], set[int]] = defaultdict(set)
+    for shard in shards:
+        parts[shard.suite, shard.of].update(shard.parts)
+    return [
+        Shards(suite=suite, of=of, parts=tuple(sorted(own)))
+        for (suite, of), own in sorted(parts.items())
+        if len(own) < of
+    ]
 
 
 # -- settings and contracts -----------------------------------------------------------------------------------------
 
 
-def _once(files: Files, kind: Kind) -> list[Record]:
-    """Every setting or contract of all files, in order; what stands in several must be the same in them."""
-    found: dict[tuple[str, str], tuple[str, Record]] = {}
-    for file, content in files.items():
-        for architecture, name, record in _records(content, kind):
-            first, known = found.setdefault((architecture, name), (file, record))
-            differing = [key for key in known if key not in _OF_THE_RUN and known[key] != record[key]]
-            if differing:
-                raise FileError(_contradiction(f"{architecture}, {name}", differing, (first, known), (file, record)))
+def _settings(files: Files) -> Iterator[tuple[str, str, SettingResult]]:
+    """File, name and result of every setting."""
+    for file, run in files.items():
+        for one in run.architectures.values():
+            yield from ((file, name, result) for name, result in one.settings.items())
+
+
+def _contracts(files: Files) -> Iterator[tuple[str, str, ContractResult]]:
+    """The same of every contract."""
+    for file, run in files.items():
+        for one in run.architectures.values():
+            yield from ((file, name, result) for name, result in one.contracts.items())
+
+
+def _once(all_of_them: Iterable[tuple[str, str, Item]]) -> list[Item]:
+    """Everything once, in order; what stands in several files must be the same in them."""
+    found: dict[tuple[str, str], tuple[str, Item]] = {}
+    for file, name, result in all_of_them:
+        first, known = found.setdefault((result.architecture, name), (file, result))
+        keys = [field.name for field in fields(known) if field.name not in _OF_THE_RUN]
+        differing = [key for key in keys if getattr(known, key) != getattr(result, key)]
+        if differing:
+            raise FileError(_contradiction(f"{result.architecture}, {name}", differing, (first, known), (file, result)))
     return [found[key][1] for key in sorted(found, key=_natural)]
 
 
-def _records(content: Record, kind: Kind) -> Iterator[tuple[str, str, Record]]:
-    """Architecture, name and record, which has both and what stands with the architecture in the file."""
-    for architecture, one in content["architectures"].items():
-        outside = {"architecture": architecture, "preset": content["preset"]}
-        if kind == "settings":
-            outside |= {"parameters": one["parameters"], "state_size": one["state_size"]}
-        for name, record in one[kind].items():
-            yield architecture, name, outside | {kind.removesuffix("s"): name} | record
-
-
-def _contradiction(what: str, differing: list[str], *found: tuple[str, Record]) -> str:
+def _contradiction(what: str, differing: list[str], *found: tuple[str, ItemResult]) -> str:
     """What differs that says most: scores before verdicts before anything else."""
     known = [key for key in ("normalized", "accuracy", "verdict") if key in differing] or differing
-    told = [f"{known[0]} {record[known[0]]!r:.60} in {file}" for file, record in found]
+    told = [f"{known[0]} {getattr(result, known[0])!r:.60} in {file}" for file, result in found]
     return f"{what} was measured twice, with {', but '.join(told)}"
 
 
-def _natural(key: tuple[str, str]) -> tuple[Any, ...]:
+def _natural(key: tuple[str, str]) -> tuple[object, ...]:
     """Tasks by name, in each the baseline first, and 32 before 128."""
     architecture, name = key
     task, _, rest = name.partition("[")
@@ -130,31 +146,27 @@ def _natural(key: tuple[str, str]) -> tuple[Any, ...]:
 # -- where it was measured ------------------------------------------------------------------------------------------
 
 
-def _environment(contents: list[Record]) -> Record:
+def _environment(runs: list[Run]) -> Environment:
     """All that was there, by name; a shard without items has no device."""
-    found = {key: _several(one["environment"][key] for one in contents) for key in contents[0]["environment"]}
-    return {key: ", ".join(values) or ("" if key in ("python", "device") else None) for key, values in found.items()}
+    all_of_them = [asdict(run.environment) for run in runs]
+    found = {key: ", ".join(_several(one[key] for one in all_of_them)) for key in all_of_them[0]}
+    return Environment(
+        torch=found["torch"] or None,
+        python=found["python"],
+        device=found["device"],
+        plugin=found["plugin"] or None,
+    )
 
 
 def _several(values: Iterator[str | None]) -> list[str]:
     return sorted({part for value in values if value for part in value.split(", ")})
 
 
-def _warnings(contents: list[Record]) -> Iterator[str]:
+def _warnings(runs: list[Run]) -> Iterator[str]:
     """As in a comparison: scores only repeat under one minor version of torch and one class of device."""
-    found = _environment(contents)
-    torch = sorted({minor(one) for one in (found["torch"] or "").split(", ")})
-    differing = [("torch", ", ".join(torch)), ("device", found["device"]), ("pytest-mad", found["plugin"] or "")]
+    found = _environment(runs)
+    torch = sorted({minor(one) for one in (found.torch or "").split(", ")})
+    differing = [("torch", ", ".join(torch)), ("device", found.device), ("pytest-mad", found.plugin or "")]
     told = [f"{name} {values}" for name, values in differing if ", " in values]
     if told:
         yield f"measured with {'; '.join(told)}: scores may differ for this alone"
-
-
-def joined(shards: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Shards of one suite together, without the suites that are complete."""
-    parts = defaultdict(set)
-    for shard in shards:
-        parts[shard["suite"], shard["of"]].update(shard["parts"])
-    return [
-        {"suite": suite, "of": of, "parts": sorted(own)} for (suite, of), own in sorted(parts.items()) if len(own) < of
-    ]

@@ -1,61 +1,136 @@
-"""The record of one setting: score, verdict and how it came about, in plain values that cross processes and files."""
+"""The records of a run, from the whole down to one trial: Run, ArchitectureResult, SettingResult, TrialResult.
+
+They cross processes and files: frozen, of plain values, converted by :mod:`pytest_mad.common.records` alone. The
+annotations are the form of the result file.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-if TYPE_CHECKING:
-    from pytest_mad.gate.judge import Outcome
+from pytest_mad.common.records import (
+    Between,
+    Count,
+    CurvePoint,
+    Named,
+    Positive,
+    Score,
+    Seed,
+    SeedScore,
+    Share,
+    WrongError,
+    require,
+)
+from pytest_mad.common.text import NAME
+from pytest_mad.gate.judge import Floor, Outcome
+
+PlainName = Annotated[str, Named(NAME, "names have letters, digits and _.- only")]
+TaskName = Annotated[str, Named(re.compile(r"[^\[\]]+"), "tasks have no brackets in their names")]
+#: A task, and in brackets ``baseline`` or what differs from it.
+SettingId = Annotated[
+    str,
+    Named(re.compile(r"[^\[\]]+\[[^\[\]]+\]"), "settings are named task[baseline] or task[parameter=value]"),
+]
+#: Verdicts of settings that were not trained to the end.
+_SCORELESS = ("error", "fail", "skipped")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult:
+    """One trial of a setting's sweep."""
+
+    lr: Positive
+    weight_decay: Positive
+    seed: Seed
+    steps: Count
+    stopped: Literal["solved", "hopeless", "budget"]
+    #: validation accuracy by step
+    curve: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Best:
+    """Which trial's score counts."""
+
+    lr: Positive
+    weight_decay: Positive
+    seed: Seed
+
+    def is_of(self, trial: TrialResult) -> bool:
+        """Whether it is this one."""
+        return (trial.lr, trial.weight_decay, trial.seed) == (self.lr, self.weight_decay, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettingResult:
     """One setting of one architecture. Scores are None where training gave none."""
 
     architecture: str
     setting: str
     task: str
-    task_version: int
+    task_version: Annotated[int, Between(0)]
     params: dict[str, Any]
     preset: str
     verdict: Outcome
     detail: str = ""
     #: of held-out tokens, between 0 and 1
-    accuracy: float | None = None
+    accuracy: Share | None = None
     #: MAD-Lab's macro average
-    accuracy_compat: float | None = None
+    accuracy_compat: Share | None = None
     #: of sequences that are right at every scored token
-    sequence_accuracy: float | None = None
+    sequence_accuracy: Share | None = None
     #: (accuracy - trivial) / (oracle - trivial)
-    normalized: float | None = None
-    oracle: float
-    trivial: float
-    threshold: float | None = None
-    #: what the baseline asks for: where it comes from, its line and how that was drawn
-    baseline: dict[str, Any] | None = None
-    #: normalised score of each seed that was trained, in order: [seed, score]
-    scores: list[list[float]] = field(default_factory=list)
+    normalized: Score | None = None
+    oracle: Share
+    trivial: Share
+    threshold: Share | None = None
+    #: what the baseline requires: where it comes from, its floor and how that was drawn
+    baseline: Floor | None = None
+    #: normalised score of each seed that was trained, in order
+    scores: tuple[SeedScore, ...] = ()
     #: digest of the recipe, which baselines are only compared under
     recipe: str = ""
-    best: dict[str, Any] | None = None
-    trials: list[dict[str, Any]] = field(default_factory=list)
-    parameters: int | None = None
-    state_size: int | None = None
-    seconds: float = 0.0
+    best: Best | None = None
+    trials: tuple[TrialResult, ...] = ()
+    parameters: Count | None = None
+    state_size: Count | None = None
+    seconds: Positive = 0.0
     stored: bool = False
     device: str = "cpu"
     engine: str = "loop"
-
     #: what the verdict does not say and a reader must know: a contract that was switched off, and why
     note: str = ""
     #: ``inconclusive`` counts as a pass
     tolerant: bool = False
 
+    def __post_init__(self) -> None:
+        """What fields must be to each other: no pass without a score."""
+        task = self.setting.partition("[")[0]
+        require(self.task == task, self.task, repr(task), "task")
+        if self.accuracy is None:
+            require(self.normalized is None, self.normalized, "null where accuracy is", "normalized")
+            expected = "error, fail or skipped where there is no score"
+            require(self.verdict in _SCORELESS, self.verdict, expected, "verdict")
+        else:
+            require(self.normalized is not None, None, "a number where accuracy is", "normalized")
+
+    @property
+    def name(self) -> str:
+        """What it is of, beside the architecture."""
+        return self.setting
+
     @property
     def passed(self) -> bool:
         """Whether the verdict is a pass, or open where an open case counts as one."""
         return self.verdict == "pass" or (self.verdict == "inconclusive" and self.tolerant)
+
+    @property
+    def needed(self) -> float | None:
+        """The normalised score to reach: the baseline's floor or the threshold, or none."""
+        return self.baseline.floor if self.baseline else self.threshold
 
     def explain(self) -> str:
         """One sentence with the numbers in it."""
@@ -67,34 +142,29 @@ class Result:
         accuracy = "" if self.accuracy is None else f" (accuracy {self.accuracy:.3f}{levels})"
         return f"{self.verdict}: {self.detail}{accuracy}"
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Result:
-        return cls(**data)
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ContractResult:
     """One contract of one architecture."""
 
     architecture: str
     contract: str
-    verdict: str
+    verdict: Outcome
     detail: str = ""
-    seconds: float = 0.0
+    #: how it is broken, where that only warns and the verdict is a pass
+    warned: tuple[str, ...] = ()
+    seconds: Positive = 0.0
     #: whether the verdict came from the store
     stored: bool = False
 
     @property
-    def passed(self) -> bool:
-        return self.verdict == "pass"
+    def name(self) -> str:
+        """What it is of, beside the architecture."""
+        return self.contract
 
     @property
-    def is_warning(self) -> bool:
-        """Whether it is broken, and passes because it only warns."""
-        return self.passed and bool(self.detail)
+    def passed(self) -> bool:
+        return self.verdict == "pass"
 
     def explain(self) -> str:
         """One sentence."""
@@ -102,7 +172,69 @@ class ContractResult:
 
     def reason(self) -> str:
         """The same where it is known which contract of which architecture is meant."""
-        return f"{self.verdict}: {self.detail}"
+        return f"{self.verdict}: {self.said}"
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    @property
+    def said(self) -> str:
+        """What there is to say of it beside the verdict."""
+        return "; ".join(filter(None, (self.detail, *(f"warning: {one}" for one in self.warned))))
+
+
+#: What an item of the suite leaves.
+ItemResult = SettingResult | ContractResult
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchitectureResult:
+    """Everything that was measured of one architecture."""
+
+    parameters: Count | None
+    state_size: Count | None
+    task_scores: Mapping[TaskName, Share]
+    mad_score: Share | None
+    mad_score_normalized: Score | None
+    contracts: Mapping[PlainName, ContractResult]
+    settings: Mapping[SettingId, SettingResult]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shards:
+    """Some parts of a suite that is shared between jobs; without all of them there is no MAD score."""
+
+    #: digest of the suite's items
+    suite: str
+    of: Annotated[int, Between(1, 10_000)]
+    parts: tuple[Annotated[int, Between(1)], ...]
+
+    def __post_init__(self) -> None:
+        for i, part in enumerate(self.parts):
+            if part > self.of:
+                raise WrongError(
+                    f"is {part}, but must be a whole number of at least 1 and at most {self.of}", "parts", i
+                )
+        is_right = len(self.parts) > 0 and list(self.parts) == sorted(set(self.parts))
+        require(is_right, list(self.parts), "at least one number, ascending", "parts")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """What scores may depend on."""
+
+    torch: str | None
+    python: str
+    device: str
+    plugin: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """All results of a run, or of several that were merged."""
+
+    preset: str
+    #: what reproduces it
+    command: str
+    #: by Ctrl-C or ``-x``: then there are no MAD scores
+    cut_short: bool
+    shards: tuple[Shards, ...]
+    environment: Environment
+    architectures: Mapping[PlainName, ArchitectureResult]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pytest_mad.training.trial import Training
 
 from .folder import DamagedError
+from .headers import CheckpointHeader
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
@@ -33,30 +34,37 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
     return model
 
 
-def pack(training: Training) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Plain values and tensors, with the states of the random generators that are in use now."""
+def pack(training: Training, source: str | None, hidden: str | None) -> tuple[CheckpointHeader, dict[str, Tensor]]:
+    """Header and tensors, with the states of the random generators that are in use now."""
     tensors = {f"weights.{name}": tensor for name, tensor in weights_of(training.model).items()}
     for number, state in training.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value.detach().cpu().clone() for name, value in state.items()}
     tensors["random.torch"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    name, words, *rest = np.random.get_state()
+    name, words, position, has_gauss, cached = np.random.get_state()
     tensors["random.numpy"] = torch.from_numpy(np.asarray(words).astype(np.int64))
     version, numbers, gauss = random.getstate()
     tensors["random.python"] = torch.tensor(numbers)
-    plain = {"step": training.step, "curve": training.curve, "numpy": [name, *rest], "python": [version, gauss]}
-    return plain, tensors
+    header = CheckpointHeader(
+        source=source,
+        hidden=hidden,
+        step=training.step,
+        curve=tuple(training.curve),
+        numpy=(str(name), int(position), int(has_gauss), float(cached)),
+        python=(version, gauss),
+    )
+    return header, tensors
 
 
-def unpack(training: Training, plain: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def unpack(training: Training, header: CheckpointHeader, tensors: dict[str, Tensor]) -> None:
     """Bring a training that has not begun to the state that was packed.
 
     Raises :class:`DamagedError` if that is no such state; the training is then as it was.
     """
-    before = pack(training)
+    before = pack(training, None, None)
     try:
-        _unpack(training, plain, tensors)
+        _unpack(training, header, tensors)
     except DamagedError:
         _unpack(training, *before)
         raise
@@ -65,13 +73,11 @@ def unpack(training: Training, plain: dict[str, Any], tensors: dict[str, Tensor]
         raise DamagedError(f"is no checkpoint: {type(error).__name__}") from None
 
 
-def _unpack(training: Training, plain: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    step, curve = int(plain["step"]), [(int(at), float(accuracy)) for at, accuracy in plain["curve"]]
-    if step < 0:
-        raise DamagedError(f"is at step {step}")
-    (name, position, has_gauss, cached), (version, gauss) = plain["numpy"], plain["python"]
-    numpy_state = (str(name), _words(tensors, "numpy").astype(np.uint32), int(position), int(has_gauss), float(cached))
-    python_state = (int(version), tuple(_words(tensors, "python").tolist()), gauss)
+def _unpack(training: Training, header: CheckpointHeader, tensors: dict[str, Tensor]) -> None:
+    name, *rest = header.numpy
+    version, gauss = header.python
+    numpy_state = (name, _words(tensors, "numpy").astype(np.uint32), *rest)
+    python_state = (version, tuple(_words(tensors, "python").tolist()), gauss)
     load_weights(training.model, below("weights.", tensors))
     training.optimizer.load_state_dict(_optimizer_state(training.optimizer, below("optimizer.", tensors)))
     np.random.set_state(numpy_state)
@@ -79,7 +85,7 @@ def _unpack(training: Training, plain: dict[str, Any], tensors: dict[str, Tensor
     torch.set_rng_state(tensors["random.torch"])
     if "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    training.step, training.curve = step, curve
+    training.step, training.curve = header.step, list(header.curve)
 
 
 def can_be_restored(model: nn.Module) -> bool:

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.architectures.source import code_digest, source_digest
 from pytest_mad.common.packages import version
+from pytest_mad.common.records import plain
 from pytest_mad.gate import Verdict
 from pytest_mad.presets.setting import Setting
 
 from .folder import DamagedError, Store, Stored, key_of
+from .headers import ContractHeader, header_of
+from .identity import Identity, identify, surroundings
 
 if TYPE_CHECKING:
     import torch
 
-    from .identity import Identity
-
 _CODE = ("contracts", "evaluation", "training", "presets", "tasks", "architectures", "common")
-_OUTCOMES = ("pass", "skipped")
 
 
 class StoredContract:
@@ -31,8 +31,6 @@ class StoredContract:
     def __init__(
         self, store: Store, identity: Identity, setting: Setting, limits: tuple[int | None, ...], device: torch.device
     ) -> None:
-        from .identity import surroundings
-
         self._store, self._identity = store, identity
         self._what = {
             "setting": setting.id,
@@ -51,29 +49,33 @@ class StoredContract:
         key = self._key(name)
         if key is None:
             return None
-        for stored in self._store.find("contract", key):
-            outcome, detail = stored.header.get("verdict"), stored.header.get("detail")
-            if outcome not in _OUTCOMES or not isinstance(detail, str):
-                self._store.note(f"{stored.path.name} has no verdict and is not used; delete it")
-            elif self._identity.is_marked(stored.header) and self._begins_as(stored):
-                self._store.used(stored)
-                return Verdict(outcome, detail)
-        return None
+        candidates = (self._read_safely(stored) for stored in self._store.find("contract", key))
+        return next(filter(None, candidates), None)
 
-    def _begins_as(self, stored: Stored) -> bool:
-        """Whether today's model does at first what the stored one did: a file that it reads may say otherwise."""
+    def _read_safely(self, stored: Stored) -> Verdict | None:
         try:
-            return self._identity.start.agrees(stored.tensors())
+            verdict = self._read(stored)
         except DamagedError as error:
             self._store.note(f"{stored.path.name} {error} and is not used; delete it")
-            return False
+            return None
+        if verdict:
+            self._store.used(stored)
+        return verdict
+
+    def _read(self, stored: Stored) -> Verdict | None:
+        """The verdict, if today's model begins as the stored one did: a file that it reads may say otherwise."""
+        header = header_of(ContractHeader, stored)
+        is_same = self._identity.is_marked(header) and self._identity.start.agrees(stored.tensors())
+        return Verdict(header.verdict, header.detail) if is_same else None
 
     def keep(self, name: str, verdict: Verdict) -> None:
         key = self._key(name)
         mine = self._identity
-        if key and verdict.outcome in _OUTCOMES and mine.source and mine.is_as_loaded():
-            header = mine.marks() | {"verdict": verdict.outcome, "detail": verdict.detail}
-            self._store.write("contract", key, mine.which(), header, mine.start.values)
+        if key and verdict.outcome in ("pass", "skipped") and mine.source and mine.is_as_loaded():
+            header = ContractHeader(
+                source=mine.source, hidden=mine.hidden, verdict=verdict.outcome, detail=verdict.detail
+            )
+            self._store.write("contract", key, mine.which(), plain(header), mine.start.values)
 
     def _key(self, name: str) -> str | None:
         """None for a contract of the user's whose source cannot be read."""
@@ -92,8 +94,6 @@ def stored_contracts(
     device: torch.device,
 ) -> StoredContract | None:
     """Where an architecture's verdicts are kept; None without a store, or for a model that cannot be asked."""
-    from .identity import identify
-
     if store is None:
         return None
     try:

@@ -206,6 +206,34 @@ class Store:
                 found.append(str(parse_json(marker.read())["running"]))
         return found
 
+    @property
+    def is_written(self) -> bool:
+        """Whether the folder is a store: only then is anything in it ours to delete."""
+        return (self.folder / MARK).exists()
+
+    def sizes(self) -> dict[str, list[int]]:
+        """Bytes of each file, by what it holds."""
+        found: dict[str, list[int]] = {"trial": [], "checkpoint": [], "contract": []}
+        for name in sorted(self.names()):
+            with contextlib.suppress(OSError):  # deleted meanwhile
+                found[name.partition("-")[0]].append((self.folder / name).stat().st_size)
+        return found
+
+    def clear(self) -> None:
+        """Delete all that is kept, and the folder if nothing else is in it."""
+        if self._is_off:
+            return
+        marks = self.folder.glob(f"{_RUNNING}*.json")
+        try:
+            for path in [*(self.folder / name for name in self.names()), *marks]:
+                path.unlink(missing_ok=True)
+            if {path.name for path in self.folder.iterdir()} <= {MARK, ".gitignore"}:
+                for name in (MARK, ".gitignore"):
+                    (self.folder / name).unlink(missing_ok=True)
+                self.folder.rmdir()
+        except OSError as error:
+            self._cannot_write(error)
+
     def note(self, what: str) -> None:
         """Keep the first line about trouble."""
         self.trouble = self.trouble or f"store {self.folder}: {what}"

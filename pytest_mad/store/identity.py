@@ -22,6 +22,7 @@ from pytest_mad.training.data import load_data
 from pytest_mad.training.trial import initial_model, parameter_count
 
 from .evidence import Evidence, gather, hidden_state
+from .headers import Header
 
 _KERNELS = ("triton", "flash-linear-attention", "mamba-ssm", "causal-conv1d", "flash-attn")
 
@@ -50,13 +51,10 @@ class Identity:
                 digest.update(one.values[name].numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def marks(self) -> dict[str, Any]:
-        """What a file says of the model beside evidence."""
-        return {"source": self.source, "hidden": self.hidden}
-
-    def is_marked(self, header: dict[str, Any]) -> bool:
+    def is_marked(self, header: Header) -> bool:
         """Whether source and first state are known, and are those of a file."""
-        return None not in self.marks().values() and all(header.get(k) == v for k, v in self.marks().items())
+        mine = self.source, self.hidden
+        return None not in mine and mine == (header.source, header.hidden)
 
     def is_as_loaded(self) -> bool:
         """Whether no file of the source was edited meanwhile: the results would stand beside the wrong text."""

@@ -1,28 +1,27 @@
-"""Trials and contracts that are found again instead of being computed, and trials that go on where they stopped."""
+"""Trials that are found again instead of being computed, and trials that go on where they stopped."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.architectures.source import code_digest
+from pytest_mad.common.records import plain
 from pytest_mad.presets.recipe import Point
 from pytest_mad.presets.setting import Setting
 from pytest_mad.training.compiled import compiled_from
 from pytest_mad.training.data import TaskData
-from pytest_mad.training.metrics import Accuracies
 from pytest_mad.training.trial import Training, Trial, evaluate, to_device
 
 from .checkpoint import below, can_be_restored, load_weights, pack, unpack, weights_of
 from .evidence import Evidence, gather, hidden_state
 from .folder import DamagedError, Store, Stored, key_of
+from .headers import CheckpointHeader, TrialHeader, header_of
 from .identity import Identity, identify, surroundings
 
 #: What a trial computes with, beside the model.
@@ -48,8 +47,8 @@ class Spec:
         recipe = {name: value for name, value in self.setting.recipe.to_json().items() if name not in _OF_SWEEPS}
         return key_of(
             {
-                "task": self.setting.task,
-                "version": self.setting.family.version,
+                "task": self.setting.task_name,
+                "version": self.setting.task.version,
                 "params": self.setting.params.to_json(),
                 "data": _content(self.data),
                 "recipe": recipe,
@@ -113,9 +112,12 @@ class StoredTrial:
 
     def _read(self, stored: Stored) -> tuple[Trial, nn.Module] | None:
         mine, tensors, spec = self._identity, stored.tensors(), self._spec
-        trial = trial_from(stored.header.get("trial"), spec.point, spec.seed)
-        by_evidence = mine.start.is_enough and stored.header.get("by_evidence") is True
-        if not (by_evidence or mine.is_marked(stored.header)) or not mine.start.agrees(below("start.", tensors)):
+        header = header_of(TrialHeader, stored)
+        trial = header.trial
+        if (trial.point, trial.seed) != (spec.point, spec.seed):
+            raise DamagedError("is another trial")
+        by_evidence = mine.start.is_enough and header.by_evidence
+        if not (by_evidence or mine.is_marked(header)) or not mine.start.agrees(below("start.", tensors)):
             return None
         weights = below("weights.", tensors)
         if not self._end(weights).agrees(below("end.", tensors)):
@@ -146,11 +148,9 @@ class StoredTrial:
                 tensors = {f"weights.{name}": tensor for name, tensor in weights.items()}
                 tensors |= {f"start.{name}": value for name, value in mine.start.values.items()}
                 tensors |= {f"end.{name}": value for name, value in end.values.items()}
-                header = mine.marks() | {
-                    "by_evidence": mine.start.is_enough and end.is_enough,
-                    "trial": asdict(trial),
-                }
-                self._store.write("trial", self._key, mine.which(end), header, tensors)
+                by_evidence = mine.start.is_enough and end.is_enough
+                header = TrialHeader(source=mine.source, hidden=mine.hidden, by_evidence=by_evidence, trial=trial)
+                self._store.write("trial", self._key, mine.which(end), plain(header), tensors)
         self._store.remove("checkpoint", self._key, self._which)
 
     def resume(self, training: Training) -> None:
@@ -159,75 +159,27 @@ class StoredTrial:
             return
         self._hidden = hidden_state(training.model, buffers=False)
         for stored in self._store.find("checkpoint", self._key, self._which):
-            if self._identity.is_marked(stored.header):
-                try:
-                    unpack(training, stored.header, stored.tensors())
-                except DamagedError as error:
-                    self._store.note(f"{stored.path.name} {error} and is not used; delete it")
+            self._go_on_from(stored, training)
+
+    def _go_on_from(self, stored: Stored, training: Training) -> None:
+        try:
+            header = header_of(CheckpointHeader, stored)
+            if self._identity.is_marked(header):
+                unpack(training, header, stored.tensors())
+        except DamagedError as error:
+            self._store.note(f"{stored.path.name} {error} and is not used; delete it")
 
     def save(self, training: Training) -> None:
         """Keep the training as it is now, unless its model carries a state beside its tensors."""
         if self._hidden is None or hidden_state(training.model, buffers=False) != self._hidden:
             return
         try:
-            plain, tensors = pack(training)
+            header, tensors = pack(training, self._identity.source, self._identity.hidden)
         except Exception:  # tensors of a kind that no file holds
             self._hidden = None
             return
         if self._identity.is_as_loaded():
-            self._store.write("checkpoint", self._key, self._which, self._identity.marks() | plain, tensors)
-
-
-def trial_from(data: Any, point: Point, seed: int) -> Trial:
-    """A trial from the plain values of a file; :class:`DamagedError` for what no trial can have found."""
-    try:
-        trial = Trial(
-            point=point,
-            seed=seed,
-            steps=_whole(data["steps"]),
-            stopped=data["stopped"],
-            curve=tuple((_whole(step), _share(accuracy)) for step, accuracy in data["curve"]),
-            validation=_accuracies(data["validation"]),
-            test=_accuracies(data["test"]),
-            seconds=_number(data["seconds"]),
-            note=_text(data.get("note", "")),
-        )
-        is_right = data["point"] == asdict(point) and data["seed"] == seed
-        is_right = is_right and trial.stopped in ("solved", "hopeless", "budget") and len(trial.curve) > 0
-    except Exception as error:  # whatever the file says
-        raise DamagedError(f"is no trial: {type(error).__name__}") from None
-    if not is_right:
-        raise DamagedError("is another trial")
-    return trial
-
-
-def _accuracies(data: dict[str, Any]) -> Accuracies:
-    return Accuracies(**{name: _share(value) for name, value in data.items()})
-
-
-def _share(value: object) -> float:
-    number = _number(value)
-    if not 0 <= number <= 1:
-        raise ValueError
-    return number
-
-
-def _number(value: object) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
-        raise ValueError
-    return float(value)  # type: ignore[arg-type]
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _whole(value: object) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError
-    return value
+            self._store.write("checkpoint", self._key, self._which, plain(header), tensors)
 
 
 def _content(data: TaskData) -> str:

@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_mad.common.packages import HERE
+from pytest_mad.common.records import plain
 from pytest_mad.report.junit import properties
 
 from . import options
 from .keys import RECORD, TRACE
 
 if TYPE_CHECKING:
-    from pytest_mad.results.result import ContractResult, Result
+    from pytest_mad.results.result import ItemResult
 
     from .plan import Plan
 
@@ -110,10 +111,9 @@ class Crashes:
         verdict = f"{report.longrepr}: {why}" if result is None else result.reason()
         report.longrepr = f"{verdict}\n\n{stack}\n{verdict}" if stack else verdict
         if result is not None:
-            record = result.to_json()
             report.when, report.location = "call", (report.location[0], None, crashitem)
-            setattr(report, RECORD, json.dumps(record))
-            self._closings.append(self._torn_down(report, properties(record)))
+            setattr(report, RECORD, json.dumps(plain(result)))
+            self._closings.append(self._torn_down(report, properties(result)))
 
     def _torn_down(self, report: Any, found: list[tuple[str, str | float | int]]) -> pytest.TestReport:
         """The report of a tear-down that never came, behind which JUnit writes an item's properties."""
@@ -146,7 +146,7 @@ class Crashes:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def lost(plan: Plan, nodeid: str, why: str, seconds: float, device: str) -> Result | ContractResult | None:
+def lost(plan: Plan, nodeid: str, why: str, seconds: float, device: str) -> ItemResult | None:
     """What becomes of one of the suite's items whose worker died; None for other tests."""
     from pytest_mad.evaluation.setting import ended
     from pytest_mad.gate import Verdict

@@ -8,7 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_mad.presets.setting import Setting
-    from pytest_mad.results.result import Result
+    from pytest_mad.results.result import SettingResult
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def mad_setting(request: pytest.FixtureRequest) -> Setting:
 
 
 @pytest.fixture
-def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Setting) -> Result:
+def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Setting) -> SettingResult:
     """Score and verdict of ``mad_model`` on ``mad_setting``; trained when the first test of the process asks for it."""
     from pytest_mad.architectures.architecture import Architecture, from_factory
     from pytest_mad.report.progress import live_progress

@@ -22,7 +22,8 @@ from pytest_mad.executors.inline import Executor, Inline
 from pytest_mad.executors.ray.units import most_trials
 from pytest_mad.presets.setting import Setting
 from pytest_mad.report.progress import Work, live_progress
-from pytest_mad.results.result import ContractResult, Result
+from pytest_mad.results.result import ItemResult
+from pytest_mad.results.verdicts import is_warning
 
 from .keys import COURSES, EXECUTOR, PLAN, RESULT
 from .selection import ROOT, matches, shard_costs
@@ -40,7 +41,7 @@ class ContractWarning(UserWarning):
 class VerdictError(Exception):
     """A verdict that is no pass; shown in the report instead of a traceback of ours."""
 
-    def __init__(self, result: Result | ContractResult, user_traceback: str = "") -> None:
+    def __init__(self, result: ItemResult, user_traceback: str = "") -> None:
         super().__init__(result.reason())
         self.user_traceback = user_traceback
 
@@ -101,7 +102,7 @@ class JudgedItem(pytest.Item):
         with watched(self.config), marked(self.config, f"{self.architecture.name}, {self.name}"):
             yield
 
-    def conclude(self, result: Result | ContractResult, traceback: str) -> None:
+    def conclude(self, result: ItemResult, traceback: str) -> None:
         """Leave the result for the report, and end as it says."""
         self.stash[RESULT] = result
         if result.verdict == "skipped":
@@ -168,11 +169,11 @@ class MadContract(JudgedItem):
     def runtest(self) -> None:
         with self.guarded():
             result, traceback = executor(self.config).contract(self.architecture, self.contract)
-        if result.is_warning:
+        if is_warning(result):
             try:
                 warnings.warn(result.explain(), ContractWarning, stacklevel=1)
             except ContractWarning:  # the project makes errors of warnings
-                result, traceback = replace(result, verdict="fail"), ""
+                result, traceback = replace(result, verdict="fail", detail=result.said, warned=()), ""
         self.conclude(result, traceback)
 
 

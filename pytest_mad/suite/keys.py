@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_mad.executors.inline import Executor
     from pytest_mad.report.progress import Course
-    from pytest_mad.results.result import ContractResult, Result
+    from pytest_mad.results.result import ItemResult
 
     from .plan import Plan
 
@@ -24,7 +24,7 @@ TROUBLE = "mad_trouble"
 TRACE = "mad_trace"
 
 #: Of an item: what it left behind.
-RESULT: pytest.StashKey[Result | ContractResult] = pytest.StashKey()
+RESULT: pytest.StashKey[ItemResult] = pytest.StashKey()
 #: Of the config, as are the others: settings that have trained in this process, for the time left.
 COURSES: pytest.StashKey[list[Course]] = pytest.StashKey()
 PLAN: pytest.StashKey[Plan] = pytest.StashKey()

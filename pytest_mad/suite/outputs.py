@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -16,6 +17,8 @@ from pytest_mad.common.errors import what_happened
 from pytest_mad.common.files import FileError, json_text, refuse_unwritable, write_text
 from pytest_mad.gate.recording import update_baseline
 from pytest_mad.report.github import append_summary, error_commands, place
+from pytest_mad.results.result import Run, SettingResult
+from pytest_mad.results.result_file import to_json
 
 from . import options
 from .options import flag
@@ -55,22 +58,24 @@ def report_paths(config: pytest.Config) -> dict[str, Path]:
     return {name: Path(directory, path) for name, path in given.items() if path is not None}
 
 
-def close(config: pytest.Config, records: list[dict[str, Any]], content: Callable[[], dict[str, Any]]) -> Closing:
+def close(config: pytest.Config, settings: Sequence[SettingResult], run: Callable[[], Run]) -> Closing:
     """Write everything that was asked for; what cannot be written keeps nothing else from being written."""
     lines, errors, warnings = list[str](), list[str](), list[str]()
     update = options.value(config, "mad_update_baseline")
     if update is not None:
         path = Path(config.invocation_params.dir, update)
         with _noted(errors, f"--mad-update-baseline={path}"):
-            lines = update_baseline(path, records)
+            lines = update_baseline(path, settings)
     paths, summary = report_paths(config), os.environ.get("GITHUB_STEP_SUMMARY")
-    results = content() if paths or summary else {}
+    if not (paths or summary):
+        return Closing(lines, errors, warnings)
+    found = run()
     for name, path in paths.items():
         with _noted(errors, f"{flag(name)}={path}"):
-            write_text(path, rendered(name, results))
+            write_text(path, rendered(name, found))
     if summary:
         with _noted(warnings, f"GITHUB_STEP_SUMMARY={summary}"):
-            append_summary(summary, results)
+            append_summary(summary, found)
     return Closing(lines, errors, warnings)
 
 
@@ -78,7 +83,7 @@ def annotation_lines(
     config: pytest.Config,
     failed: dict[str, tuple[str, int | None, str]],
     architectures: tuple[Architecture, ...],
-    content: dict[str, Any],
+    run: Run,
 ) -> list[str]:
     """For GitHub Actions: an error per failing architecture, at its factory or else at the user's test.
 
@@ -92,8 +97,8 @@ def annotation_lines(
         if line is not None
     }
     places |= {a.name: place(a.file, a.line, workspace) for a in architectures if a.file}
-    failing = {name: found for name, found in content["architectures"].items() if name in failed}
-    return error_commands(content | {"architectures": failing}, places)
+    failing = {name: found for name, found in run.architectures.items() if name in failed}
+    return error_commands(replace(run, architectures=failing), places)
 
 
 @contextlib.contextmanager
@@ -132,14 +137,14 @@ def check_packages(option: str) -> None:
         raise MissingPackageError(f"needs {package}: pip install 'pytest-mad[report]'")
 
 
-def rendered(option: str, content: dict[str, Any]) -> str:
+def rendered(option: str, run: Run) -> str:
     """The text of the report that an option asks for."""
     if option == "mad_html":
         from pytest_mad.report.html.render import html_report
 
-        return html_report(content)
+        return html_report(run)
     if option == "mad_benchmark_json":
         from pytest_mad.report.benchmark_json import benchmark_entries
 
-        return json_text(benchmark_entries(content))
-    return json_text(content)
+        return json_text(benchmark_entries(run))
+    return json_text(to_json(run))

@@ -160,7 +160,7 @@ def run_options(
         margin=options.value(config, "mad_margin"),
         record=update_path(config) is not None,
         tolerant=options.value(config, "mad_inconclusive") == "pass",
-        remedy=remedy(config),
+        recorded_by=recording_command(config),
         data_dir=data,
         store=store,
         contracts=replace(contract_options(config, chosen or {}, contracts), store=store),
@@ -196,10 +196,10 @@ def contract_options(config: pytest.Config, chosen: dict[str, Setting], marked: 
         *_known_contracts(where, options.value(config, "mad_contract")),
         *_known_contracts("contracts= of the mad marker", [_marked_contract(text) for text in marked]),
     ]
-    lengths = {setting: setting.family.input_length(setting.params) for setting in chosen.values()}
+    lengths = {setting: setting.task.input_length(setting.params) for setting in chosen.values()}
     telling = sorted(
         lengths,
-        key=lambda s: (s.family.bottleneck, lengths[s] > CONTRACT_LENGTH, abs(CONTRACT_LENGTH - lengths[s])),
+        key=lambda s: (s.task.bottleneck, lengths[s] > CONTRACT_LENGTH, abs(CONTRACT_LENGTH - lengths[s])),
     )
     return ContractOptions(
         setting=telling[0] if telling else None,
@@ -251,7 +251,8 @@ def baseline(config: pytest.Config) -> Baseline | None:
     try:
         return load_baseline(name, directory)
     except FileError as error:
-        record = f"; record it: {remedy(config)}" if not is_there(directory / name) and name.endswith(".json") else ""
+        is_new = name.endswith(".json") and not is_there(directory / name)
+        record = f"; record it: {shlex.join(recording_command(config))}" if is_new else ""
         raise pytest.UsageError(f"--mad-baseline={name}: {error}{record}") from None
 
 
@@ -272,7 +273,7 @@ def update_path(config: pytest.Config) -> Path | None:
     return path
 
 
-def remedy(config: pytest.Config) -> str:
+def recording_command(config: pytest.Config) -> tuple[str, ...]:
     """The command that records what a baseline lacks: this one, without what belongs to a comparison."""
     kept, arguments = [], iter(map(str, config.invocation_params.args))
     for argument in arguments:
@@ -281,7 +282,7 @@ def remedy(config: pytest.Config) -> str:
             kept.append(argument)
         elif not has_value:
             next(arguments, None)
-    return shlex.join(("pytest", *kept, f"--mad-update-baseline={options.value(config, 'mad_baseline')}"))
+    return ("pytest", *kept, f"--mad-update-baseline={options.value(config, 'mad_baseline')}")
 
 
 def check_update(path: Path, chosen: dict[str, Setting], names: list[str]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pytest_mad.executors.ray.cluster import Client, ClusterError
 from pytest_mad.executors.ray.executor import training_in_ray
+from pytest_mad.results.result import ItemResult
 
 from . import options
 from .items import JudgedItem, MadContract, MadItem
@@ -20,7 +20,7 @@ from .xdist import chosen_devices, cores
 
 
 @contextlib.contextmanager
-def executing(session: pytest.Session, keep: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+def executing(session: pytest.Session, keep: Callable[[ItemResult], None]) -> Iterator[None]:
     """Have Ray's workers compute the selected items, from now on and until the last one has ended.
 
     What had finished when the run was cut short is kept, although its item never asked for it.
@@ -44,8 +44,8 @@ def executing(session: pytest.Session, keep: Callable[[dict[str, Any]], None]) -
     except ClusterError as error:
         raise pytest.UsageError(str(error)) from None
     finally:
-        for record in remote.unasked() if remote and not is_complete else ():
-            keep(record)
+        for result in remote.unasked() if remote and not is_complete else ():
+            keep(result)
 
 
 def stops_behind_collection(session: pytest.Session) -> bool:

@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from pytest_mad.architectures.architecture import Architecture
     from pytest_mad.evaluation.setting import Measured
     from pytest_mad.presets.setting import Setting
-    from pytest_mad.results.result import ContractResult, Result
+    from pytest_mad.results.result import ContractResult, ItemResult, Run, SettingResult, Shards
 
     from .plan import Plan
+
+
+ResultT = TypeVar("ResultT", bound="ItemResult")
 
 
 class Session:
@@ -34,8 +37,8 @@ class Session:
         self.is_worker = hasattr(config, "workerinput")
         self.is_active = options.is_active(config)
         self.prefixes: list[str] = []
-        self.records: list[dict[str, Any]] = []
-        self.contracts: list[dict[str, Any]] = []
+        self.records: list[SettingResult] = []
+        self.contracts: list[ContractResult] = []
         #: node ids of all items of the suite that are to run, None until they are known; of them the settings; and of
         #: those that left a result or were skipped
         self._expected: set[str] | None = None
@@ -221,7 +224,8 @@ class Session:
             run = run_options(self.config, contracts=contracts)
             with watched(self.config), marked(self.config, f"{architecture.name}, {setting.id}"):
                 outcome = run_and_judge(architecture, setting, run, progress)
-            outcome = outcome.with_note(run.contracts.switched_off())
+            off = (f"contract {name} switched off: {why}" for name, why in run.contracts.off())
+            outcome = outcome.with_note("; ".join(off))
             self._measured[key] = model, outcome  # the object is kept, so that its id stays its own
         return self._measured[key][1]
 
@@ -232,20 +236,24 @@ class Session:
             return
         import json
 
+        from pytest_mad.common.records import plain
         from pytest_mad.report.junit import properties
 
-        record = result.to_json()
-        setattr(report, RECORD, json.dumps(record))
+        setattr(report, RECORD, json.dumps(plain(result)))
         setattr(report, TROUBLE, self._store_trouble())
         if self.config.getini("mad_junit"):
-            item.user_properties += properties(record)
+            item.user_properties += properties(result)
             report.user_properties = list(item.user_properties)
 
-    def keep(self, record: dict[str, Any]) -> None:
-        """Have this in the tables and files."""
-        known = self.contracts if "contract" in record else self.records
-        if record not in known:  # several tests may look at one result
-            known.append(record)
+    def keep(self, result: ItemResult) -> None:
+        """Have this in the tables and files; several tests may look at one result."""
+        from pytest_mad.results.result import ContractResult
+
+        if isinstance(result, ContractResult):
+            if result not in self.contracts:
+                self.contracts.append(result)
+        elif result not in self.records:
+            self.records.append(result)
 
     def _store_trouble(self) -> str | None:
         """What went wrong with the store in this process."""
@@ -266,20 +274,21 @@ class Session:
         import json
 
         from pytest_mad.report.progress import count_text, finished_line
+        from pytest_mad.results.result_file import item_result
 
-        record = json.loads(text)
+        result = item_result(json.loads(text))
         self._reported.add(report.nodeid)
         trouble = getattr(report, TROUBLE, None)
         if trouble and trouble not in self._troubles:
             self._troubles.append(trouble)
-        self.keep(record)
+        self.keep(result)
         if report.failed:
-            self._failed.setdefault(record["architecture"], report.location)
+            self._failed.setdefault(result.architecture, report.location)
         terminal = self._terminal(report.nodeid)
         if terminal is not None:
             before = "\n" if terminal._tw.width_of_current_line else ""  # behind another test's dot
             place = count_text(len(self._reported & self._settings), len(self._settings))
-            terminal.write(f"{before}{finished_line(record, place)}\n", flush=True)
+            terminal.write(f"{before}{finished_line(result, place)}\n", flush=True)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -314,7 +323,7 @@ class Session:
 
         terminal.currentfspath = None  # our lines end with the line; without this the table begins with an empty one
         terminal.section("MAD")
-        missing = gaps({"cut_short": self._cut_short, "shards": self._shards()})
+        missing = gaps(cut_short=self._cut_short, shards=self._shards())
         for line in tables(self._in_order(self.records), self._in_order(self.contracts), missing):
             markup = {line.colour: True} if line.colour else {}
             terminal.write_line(line.text, bold=line.bold, **markup)
@@ -330,17 +339,17 @@ class Session:
             return
         from .outputs import annotation_lines
 
-        for line in annotation_lines(self.config, self._failed, self.architectures(), self.content()):
+        for line in annotation_lines(self.config, self._failed, self.architectures(), self.run()):
             terminal.write_line(line)
 
-    def _in_order(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Records in the plan's order; workers finish in any. First those of a user's own tests."""
+    def _in_order(self, results: list[ResultT]) -> list[ResultT]:
+        """Results in the plan's order; workers finish in any. First those of a user's own tests."""
         if not self.is_active:
-            return records
+            return results
         plan = self._plan()
         items = (*plan.run.contracts.names(), *plan.settings)
         place = {one: i for i, one in enumerate((a.name, item) for a in plan.architectures for item in items)}
-        return sorted(records, key=lambda r: place.get((r["architecture"], r.get("contract") or r["setting"]), -1))
+        return sorted(results, key=lambda r: place.get((r.architecture, r.name), -1))
 
     def write_files(self, session: pytest.Session) -> None:
         """Write the report files, also after Ctrl-C: with what had finished."""
@@ -356,7 +365,7 @@ class Session:
             return
         from .outputs import close
 
-        closing = close(self.config, self.records, self.content)
+        closing = close(self.config, self.records, self.run)
         self._recorded = closing.recorded
         for line in closing.warnings:
             sys.stderr.write(f"WARNING: {line}\n")
@@ -368,17 +377,15 @@ class Session:
         """Whether this is a job of a matrix that no item of the suite falls to: its files say so, for the merge."""
         return self.is_active and self._plan().shard is not None and bool(self.prefixes) and self._expected == set()
 
-    def content(self) -> dict[str, Any]:
-        """All results, as the result file holds them."""
-        from pytest_mad.results.result_file import result_file
+    def run(self) -> Run:
+        """All results."""
+        from pytest_mad.results.result_file import run_of
 
         command = shlex.join(("pytest", *map(str, self.config.invocation_params.args)))
         records, contracts = self._in_order(self.records), self._in_order(self.contracts)
-        return result_file(
-            records, self._preset(), contracts, command, cut_short=self._cut_short, shards=self._shards()
-        )
+        return run_of(records, self._preset(), contracts, command, cut_short=self._cut_short, shards=self._shards())
 
-    def _shards(self) -> list[dict[str, Any]]:
+    def _shards(self) -> list[Shards]:
         """The part of the suite that this job ran, if it was a part."""
         if not self.is_active:
             return []
@@ -387,19 +394,17 @@ class Session:
         from .selection import item_identities
 
         plan = self._plan()
-        return joined([plan.shard.to_json(item_identities(plan))] if plan.shard else [])
+        return joined([plan.shard.of_suite(item_identities(plan))] if plan.shard else [])
 
     def _preset(self) -> str:
         """The name of the preset that was measured."""
-        if self.records:
-            return str(self.records[0]["preset"])
-        return next(iter(self._plan().settings.values())).preset
+        return self.records[0].preset if self.records else next(iter(self._plan().settings.values())).preset
 
 
 SESSION = pytest.StashKey[Session]()
 
 
-def find_result(item: pytest.Item) -> Result | ContractResult | None:
+def find_result(item: pytest.Item) -> ItemResult | None:
     """The result that an item, or a test of the user's through ``mad_result``, left behind."""
     if "pytest_mad.suite.items" not in sys.modules:  # no mad item or fixture in this run
         return None

@@ -10,7 +10,9 @@ import hashlib
 import heapq
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from pytest_mad.results.result import Shards
 
 
 class Shard(NamedTuple):
@@ -26,9 +28,9 @@ class Shard(NamedTuple):
         """Ids of the items that belong to this shard, of all with their costs."""
         return {item for item, part in assign(costs, self.of).items() if part == self.part}
 
-    def to_json(self, items: Mapping[str, object]) -> dict[str, Any]:
+    def of_suite(self, items: Mapping[str, object]) -> Shards:
         """What a result file says: which part it has, and of which suite."""
-        return {"suite": digest(items), "of": self.of, "parts": [self.part]}
+        return Shards(suite=digest(items), of=self.of, parts=(self.part,))
 
 
 def assign(costs: Mapping[str, float], shards: int) -> dict[str, int]:

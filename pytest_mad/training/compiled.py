@@ -42,7 +42,7 @@ def compiled_from(parameters: int, setting: Setting, point: Point) -> int | None
     """
     recipe = setting.recipe
     steps = recipe.total_steps(setting.params.num_train_examples)
-    tokens = recipe.batch_size * setting.family.input_length(setting.params)
+    tokens = recipe.batch_size * setting.task.input_length(setting.params)
     of_a_step = 6 * tokens * parameters
     if len(recipe.points) * steps * of_a_step < WORTH_COMPILING or not has_compiler():
         return None

@@ -29,7 +29,7 @@ def load_data(setting: Setting, seed: int, data_dir: Path | None = None) -> Task
 
     With ``data_dir`` train and test come from MAD-Lab's published files and only validation data is generated.
     """
-    task, params = setting.family, setting.params
+    task, params = setting.task, setting.params
     root = np.random.SeedSequence(derive_seed("data", task.name, task.version, params.to_json(), seed))
     train, validation, test = (np.random.default_rng(s) for s in root.spawn(3))
     held_out = task.generate(params, setting.recipe.num_validation_examples, validation, "validation")

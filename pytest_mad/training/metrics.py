@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_mad.common.records import Share
 from pytest_mad.tasks.base import IGNORE, IntArray
 
 #: MAD-Lab evaluates in batches of this size and averages the batches' macro accuracies.
 COMPAT_BATCH = 128
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracies:
     """Shares between 0 and 1 of held-out data."""
 
     #: of scored tokens
-    accuracy: float
+    accuracy: Share
     #: MAD-Lab's: mean over batches of 128 of the mean recall over classes that are predicted or asked for
-    accuracy_compat: float
+    accuracy_compat: Share
     #: of sequences that are right at every scored token
-    sequence_accuracy: float
-
-    def to_json(self) -> dict[str, float]:
-        return asdict(self)
+    sequence_accuracy: Share
 
 
 def accuracies(predictions: IntArray, targets: IntArray) -> Accuracies:

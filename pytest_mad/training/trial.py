@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pytest_mad.common.determinism import one_thread, seeded
+from pytest_mad.common.records import Between, CurvePoint, Positive, Seed
 from pytest_mad.common.seeds import derive_seed
 from pytest_mad.presets.recipe import Point, Recipe
 from pytest_mad.presets.setting import Setting
@@ -41,31 +42,20 @@ class TrialError(RuntimeError):
     """A trial that cannot give a score: its loss is not finite, or its time is up. The message is one line."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """What a trial found. ``curve`` holds (step, validation accuracy)."""
 
     point: Point
-    seed: int
-    steps: int
+    seed: Seed
+    steps: Annotated[int, Between(1)]
     stopped: Stopped
-    curve: tuple[tuple[int, float], ...]
+    curve: tuple[CurvePoint, ...]
     validation: Accuracies
     test: Accuracies
-    seconds: float
+    seconds: Positive
     #: what was done otherwise than asked, and why
     note: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Its line in a result file."""
-        return {
-            "lr": self.point.lr,
-            "weight_decay": self.point.weight_decay,
-            "seed": self.seed,
-            "steps": self.steps,
-            "stopped": self.stopped,
-            "curve": [[step, round(accuracy, 4)] for step, accuracy in self.curve],
-        }
 
 
 class OutOfTimeError(TrialError):
@@ -164,7 +154,7 @@ def train_trial(
 
 def identity(setting: Setting, point: Point, seed: int) -> tuple[object, ...]:
     """What the random numbers of a trial are derived from."""
-    return setting.task, setting.params.to_json(), point.lr, point.weight_decay, seed
+    return setting.task_name, setting.params.to_json(), point.lr, point.weight_decay, seed
 
 
 def initial_model(

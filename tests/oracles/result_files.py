@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
-from pytest_mad.gate import draw_line
-from pytest_mad.results.result import ContractResult, Result
-from pytest_mad.results.result_file import result_file
+from pytest_mad.common.records import plain
+from pytest_mad.gate import Floor, draw_floor
+from pytest_mad.results.result import (
+    ArchitectureResult,
+    Best,
+    ContractResult,
+    Environment,
+    Run,
+    SettingResult,
+    Shards,
+    TrialResult,
+)
+from pytest_mad.results.result_file import item_result, run_from, run_of, to_json
 
 LEVELS = {"oracle": 1.0, "trivial": 0.5}
 TASKS = ("memorization", "compression", "in-context-recall")
@@ -46,23 +57,77 @@ def measured(setting: str = "memorization[baseline]", normalized: float | None =
         "recipe": "00ff",
         **(LEVELS | score | ({} if normalized is None else trained)),
     }
-    return Result(**given | changes).to_json()
+    return plain(setting_of(given | changes))
 
 
 def contract(name: str, verdict: str = "pass", detail: str = "", architecture: str = "mine") -> dict[str, Any]:
-    """A checked contract."""
-    return ContractResult(architecture=architecture, contract=name, verdict=verdict, detail=detail).to_json()
+    """A checked contract; a pass with a reason is one that warns."""
+    warned = (detail,) if verdict == "pass" and detail else ()
+    said = "" if warned else detail
+    return plain(ContractResult(architecture=architecture, contract=name, verdict=verdict, detail=said, warned=warned))
 
 
 def content(
     *records: dict[str, Any], preset: str = "tiny", shards: Sequence[dict[str, Any]] = (), **environment: Any
 ) -> dict[str, Any]:
     """What a result file holds of settings and contracts."""
-    settings = [record for record in records if "setting" in record]
-    contracts = [record for record in records if "contract" in record]
-    found = result_file(settings, preset, contracts, "pytest --mad-arch=mine:make_model", shards=shards)
+    settings = [setting_of(record) for record in records if "setting" in record]
+    contracts = [item_result(record) for record in records if "contract" in record]
+    parts = [Shards(**shard | {"parts": tuple(shard["parts"])}) for shard in shards]
+    found = to_json(run_of(settings, preset, contracts, "pytest --mad-arch=mine:make_model", shards=parts))
     found["environment"] |= environment
     return found
+
+
+def run(content: dict[str, Any]) -> Run:
+    """The run that a content stands for, which stays as it is."""
+    return run_from(copy.deepcopy(content))
+
+
+# -- records that no file may hold, for what must bear them all the same ----------------------------------------------
+
+
+def setting_of(record: dict[str, Any]) -> SettingResult:
+    """A setting's record from plain values, whatever they are."""
+    found = dict(record)
+    found["baseline"] = Floor(**found["baseline"]) if found.get("baseline") else None
+    found["best"] = Best(**found["best"]) if found.get("best") else None
+    found["trials"] = tuple(TrialResult(**one | {"curve": pairs(one["curve"])}) for one in found.get("trials", ()))
+    found["scores"] = pairs(found.get("scores", ()))
+    return SettingResult(**found)
+
+
+def pairs(found: Any) -> tuple[tuple[Any, ...], ...]:
+    return tuple(map(tuple, found))
+
+
+def unchecked(content: dict[str, Any]) -> Run:
+    """As :func:`run`, for names that no file may have."""
+    return Run(
+        preset=content["preset"],
+        command=content["command"],
+        cut_short=content["cut_short"],
+        shards=tuple(Shards(**one | {"parts": tuple(one["parts"])}) for one in content["shards"]),
+        environment=Environment(**content["environment"]),
+        architectures={
+            name: _architecture(name, one, content["preset"]) for name, one in content["architectures"].items()
+        },
+    )
+
+
+def _architecture(name: str, found: dict[str, Any], preset: str) -> ArchitectureResult:
+    sizes = {key: found[key] for key in ("parameters", "state_size")}
+    settings = {}
+    for setting, one in found["settings"].items():
+        named = {"architecture": name, "setting": "x[baseline]", "task": "x", "preset": preset}
+        settings[setting] = result = setting_of(one | named | sizes)
+        for key, text in (("setting", setting), ("task", one["task"])):  # which no record would bear
+            object.__setattr__(result, key, text)
+    contracts = {
+        contract: ContractResult(architecture=name, contract=contract, **one | {"warned": tuple(one["warned"])})
+        for contract, one in found["contracts"].items()
+    }
+    return ArchitectureResult(**found | {"settings": settings, "contracts": contracts})
 
 
 # -- strategies -----------------------------------------------------------------------------------------------------
@@ -78,8 +143,8 @@ def lines(draw: st.DrawFn) -> dict[str, Any]:
     """What a baseline asks for."""
     drawn = draw(st.lists(_scores, min_size=1, max_size=4))
     seeds = draw(st.integers(1, 8))
-    line = draw_line("main.json", "mine", drawn, margin=draw(st.floats(0, 0.5)), most_seeds=seeds, solved_at=0.99)
-    return line.to_json()
+    line = draw_floor("main.json", "mine", drawn, margin=draw(st.floats(0, 0.5)), most_seeds=seeds, solved_at=0.99)
+    return plain(line)
 
 
 @st.composite
@@ -114,7 +179,7 @@ def results(draw: st.DrawFn) -> dict[str, Any]:
     found = draw(st.lists(_scores, min_size=1, max_size=3))
     baseline = draw(st.none() | lines())
     threshold = None if baseline else draw(st.none() | _shares)
-    needed = baseline["line"] if baseline else threshold
+    needed = baseline["floor"] if baseline else threshold
     telling = max(found) if baseline else min(found)
     failing = ["regress", "inconclusive"] if baseline else ["fail"]
     return measured(

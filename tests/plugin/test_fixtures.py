@@ -72,12 +72,12 @@ def test_the_closest_marker_chooses_the_preset(own, project):
     pytestmark = pytest.mark.mad(preset="tiny.toml", tasks=["in-context-recall"])
 
     def test_module(mad_setting):
-        assert mad_setting.task == "in-context-recall"
+        assert mad_setting.task_name == "in-context-recall"
 
     @pytest.mark.mad(preset="compression.toml")
     class TestClass:
         def test_class(self, mad_setting):
-            assert (mad_setting.task, mad_setting.preset) == ("compression", "compression")
+            assert (mad_setting.task_name, mad_setting.preset) == ("compression", "compression")
     """
     result = own(source)
     assert project.outcomes(result) == {
@@ -108,7 +108,7 @@ def test_mad_setting_alone_trains_nothing(own, project):
     """It is the setting: its id, its parameters, its levels."""
     source = """
     def test_setting(mad_setting):
-        assert mad_setting.id.startswith(mad_setting.task + "[")
+        assert mad_setting.id.startswith(mad_setting.task_name + "[")
         assert 0 < mad_setting.trivial < mad_setting.oracle <= 1
         assert mad_setting.params.vocab_size in (8, 16, 24)
     """

@@ -39,7 +39,7 @@ def make_setting(task="memorization", params=SIZES, threshold=None, points=(POIN
     known = {"steps": 25, "batch_size": 8, "evaluate_every": 10, "num_validation_examples": 40, "solved_at": 2.0}
     known |= {"steps": None} if "epochs" in recipe else {}
     return Setting(
-        task=task,
+        task_name=task,
         name="baseline",
         params=get_task(task).Params(**params),
         recipe=Recipe(points=tuple(points), **known | recipe),

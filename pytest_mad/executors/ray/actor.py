@@ -18,7 +18,7 @@ from pytest_mad.architectures.architecture import Architecture, TargetError
 from pytest_mad.architectures.targets import TARGETS
 from pytest_mad.evaluation.contract import run_contract
 from pytest_mad.evaluation.options import RunOptions
-from pytest_mad.evaluation.requirement import BaselineWarning, as_asked, asked_of
+from pytest_mad.evaluation.requirement import BaselineWarning, requirement_of
 from pytest_mad.evaluation.setting import check_contracts, choose_device, ended, run_and_judge, stopped_by
 from pytest_mad.gate import Verdict
 from pytest_mad.results.result import ContractResult
@@ -44,7 +44,7 @@ class Answer:
 
     #: files of the client's store, without which it cannot go on
     needs: tuple[str, ...] = ()
-    #: a ``Result`` or ``ContractResult`` as JSON, or a ``Part``
+    #: a ``SettingResult``, a ``ContractResult`` or a ``Part``
     found: Any = None
     traceback: str = ""
     #: what was written to the store, or removed from it
@@ -139,11 +139,11 @@ def _compute(architecture: Architecture, unit: Unit, run: RunOptions) -> Answer:
     if unit.key.is_contract:
         device = choose_device(run.device)
         verdict, traceback = run_contract(architecture, unit.setting, unit.key.item, run.contracts, device)
-        return Answer(found=verdict.to_json(), traceback=traceback)
+        return Answer(found=verdict, traceback=traceback)
     if unit.trial:
         return _trial(architecture, unit, run)
     measured = run_and_judge(architecture, unit.setting, run)
-    return Answer(found=measured.result.to_json(), traceback=measured.traceback)
+    return Answer(found=measured.result, traceback=measured.traceback)
 
 
 def _trial(architecture: Architecture, unit: Unit, run: RunOptions) -> Answer:
@@ -151,13 +151,14 @@ def _trial(architecture: Architecture, unit: Unit, run: RunOptions) -> Answer:
     from pytest_mad.evaluation.sweep import run_part
 
     assert unit.trial is not None
-    started, device, setting = time.monotonic(), choose_device(run.device), as_asked(unit.setting, run)
+    started, device, setting = time.monotonic(), choose_device(run.device), unit.setting
     try:
         check_contracts(architecture, setting, run, device)
         part = run_part(
             architecture,
-            asked_of(architecture, setting, run).setting,
+            setting,
             *unit.trial,
+            requirement=requirement_of(architecture, setting, run),
             device=device,
             data_dir=run.data_dir,
             deadline=float("inf") if run.timeout is None else time.monotonic() + run.timeout,
@@ -165,12 +166,12 @@ def _trial(architecture: Architecture, unit: Unit, run: RunOptions) -> Answer:
         )
     except Exception as error:
         stopped = stopped_by(error, architecture, setting, run, time.monotonic() - started)
-        return Answer(found=stopped.result.to_json(), traceback=stopped.traceback)
+        return Answer(found=stopped.result, traceback=stopped.traceback)
     return Answer(found=part)
 
 
 def _stopped(architecture: Architecture, unit: Unit, run: RunOptions, why: str, started: float) -> Answer:
-    return Answer(found=error_of(architecture, unit, run, why, time.monotonic() - started).to_json())
+    return Answer(found=error_of(architecture, unit, run, why, time.monotonic() - started))
 
 
 def error_of(architecture: Architecture, unit: Unit, run: RunOptions, why: str, seconds: float) -> Any:

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.common.errors import first_line
 from pytest_mad.evaluation.options import RunOptions
-from pytest_mad.evaluation.requirement import BaselineWarning, as_asked, asked_of, warn_of_another_machine
+from pytest_mad.evaluation.requirement import BaselineWarning, requirement_of, warn_of_another_machine
 from pytest_mad.evaluation.setting import Measured, choose_device, conclude, run_sweeps, stopped_by
 from pytest_mad.gate.baseline import BaselineError, MissingEntryError
 from pytest_mad.presets.setting import Setting
-from pytest_mad.results.result import ContractResult, Result
+from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
 from pytest_mad.store.folder import Store, open_store
 
 from .actor import Answer, error_of
@@ -116,8 +116,8 @@ class RayExecutor:
         """Wait for a setting. Warnings about its baseline are given here."""
         result, traceback = self._result(Key(architecture.name, setting.id))
         try:
-            asked = asked_of(architecture, as_asked(setting, self._run), self._run)
-            warn_of_another_machine(asked, choose_device(self._run.device))
+            requirement = requirement_of(architecture, setting, self._run)
+            warn_of_another_machine(requirement, choose_device(self._run.device))
         except (MissingEntryError, BaselineError):  # which is the verdict already
             pass
         except BaselineWarning as error:  # the project makes errors of warnings
@@ -134,10 +134,10 @@ class RayExecutor:
         self._asked.add(key)
         return found
 
-    def unasked(self) -> list[dict[str, Any]]:
-        """What has finished and no item asked for, as records."""
+    def unasked(self) -> list[ItemResult]:
+        """What has finished and no item asked for."""
         finished = [(key, promise) for key, promise in self._promises.items() if promise.done()]
-        return [promise.result()[0].to_json() for key, promise in finished if key not in self._asked]
+        return [promise.result()[0] for key, promise in finished if key not in self._asked]
 
     def end(self) -> None:
         """Cancel what is still open."""
@@ -241,7 +241,7 @@ class RayExecutor:
 
     def _fail(self, unit: Unit, why: str) -> None:
         """A unit that ends without an answer."""
-        self._deliver(unit, Answer(found=self._error(unit, why).to_json()))
+        self._deliver(unit, Answer(found=self._error(unit, why)))
 
     def _error(self, unit: Unit, why: str) -> Any:
         architecture = self._architectures[unit.key.architecture]
@@ -252,11 +252,10 @@ class RayExecutor:
         """Keep the promise to an item, with the last part of a sweep if it has parts."""
         parts = self._parts.get(unit.key)
         if parts is None:
-            kind = ContractResult if unit.key.is_contract else Result
-            self._promise(unit.key, kind(**answer.found), answer.traceback)
+            self._promise(unit.key, answer.found, answer.traceback)
             return
         parts[unit.trial] = answer
-        if isinstance(answer.found, dict):  # the verdict already: nobody need train what still waits
+        if isinstance(answer.found, SettingResult):  # the verdict already: nobody need train what still waits
             for other in self._waiting.drop(unit.key):
                 del parts[other.trial]
         found = {trial: part for trial, part in parts.items() if part is not None}
@@ -311,17 +310,16 @@ def joined(architecture: Architecture, setting: Setting, run: RunOptions, answer
 
     for answer in answers.values():
         if not isinstance(answer.found, Part):
-            return Measured(Result.from_json(answer.found), answer.traceback)
+            return Measured(answer.found, answer.traceback)
     parts: dict[Any, Part] = {trial: answer.found for trial, answer in answers.items()}
     seconds = sum(part.trial.seconds for part in parts.values() if part.trial and not part.stored)
-    setting = as_asked(setting, run)
     try:
-        asked = asked_of(architecture, setting, run)
+        requirement = requirement_of(architecture, setting, run)
 
         def sweep(seed: int) -> Sweep:
-            return join(asked.setting, seed, [parts[seed, point] for point in setting.recipe.points])
+            return join(setting, seed, [parts[seed, point] for point in setting.recipe.points])
 
-        sweeps, lost = run_sweeps(asked, sweep)
-        return Measured(conclude(architecture, setting, asked, run, sweeps, lost, seconds))
+        sweeps, lost = run_sweeps(setting, requirement, sweep)
+        return Measured(conclude(architecture, setting, requirement, run, sweeps, lost, seconds))
     except Exception as error:
         return stopped_by(error, architecture, setting, run, seconds)

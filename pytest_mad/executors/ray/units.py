@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.evaluation.options import RunOptions
-from pytest_mad.evaluation.requirement import as_asked, asked_of
+from pytest_mad.evaluation.requirement import requirement_of
 from pytest_mad.gate.baseline import BaselineError, MissingEntryError
 from pytest_mad.presets.recipe import Point
 from pytest_mad.presets.setting import Setting
@@ -58,14 +58,14 @@ def units_of(architecture: Architecture, setting: Setting, run: RunOptions) -> l
 def separate_trials(architecture: Architecture, setting: Setting, run: RunOptions) -> list[tuple[int, Point]]:
     """Seeds and recipe points that are all trained whatever the others score; none where a sweep may end early."""
     try:
-        asked = asked_of(architecture, as_asked(setting, run), run)
+        requirement = requirement_of(architecture, setting, run)
     except (MissingEntryError, BaselineError):  # which is the setting's verdict
         return []
-    recipe = asked.setting.recipe
-    may_end_early = recipe.race or (asked.line is not None and not asked.record)
+    recipe = setting.recipe
+    may_end_early = not requirement.record and (recipe.race or requirement.floor is not None)
     if may_end_early or run.engine == "vmap":  # which trains the points of a sweep together
         return []
-    seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
+    seeds = range(requirement.first_seed, requirement.first_seed + requirement.seeds)
     return [(seed, point) for seed in seeds for point in recipe.points]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pytest_mad.common.text import accuracy_text
+from pytest_mad.results.result import Best, SettingResult, TrialResult
 
 Point = tuple[int, int]
 
@@ -72,44 +73,40 @@ class Curves(NamedTuple):
     label: str
 
 
-def learning_curves(setting: dict[str, Any], needed: float | None, label: str) -> Curves | None:
-    """The curves of a setting's trials, over the levels that give them a meaning; None where nothing was trained.
-
-    ``needed`` is the normalised score that the setting has to reach.
-    """
-    trials = [trial for trial in setting["trials"] if trial["curve"]]
+def learning_curves(setting: SettingResult, label: str) -> Curves | None:
+    """The curves of a setting's trials, over the levels that give them a meaning; None where nothing was trained."""
+    trials = [trial for trial in setting.trials if trial.curve]
     if not trials:
         return None
-    steps = max(step for trial in trials for step, _ in trial["curve"]) or 1
-    best = setting["best"] or {}
-    traces = [_trace(trial, steps, is_best(trial, best)) for trial in trials]
+    steps = max(step for trial in trials for step, _ in trial.curve) or 1
+    traces = [_trace(trial, steps, is_best(trial, setting.best)) for trial in trials]
     # The best trial is drawn last, over the others.
-    return Curves(CURVES, sorted(traces, key=lambda t: t.is_best), levels(setting, needed), steps, label)
+    return Curves(CURVES, sorted(traces, key=lambda t: t.is_best), levels(setting), steps, label)
 
 
-def is_best(trial: dict[str, Any], best: dict[str, Any]) -> bool:
+def is_best(trial: TrialResult, best: Best | None) -> bool:
     """Whether this is the trial whose score counts."""
-    return bool(best) and all(trial[key] == best[key] for key in ("lr", "weight_decay", "seed"))
+    return best is not None and best.is_of(trial)
 
 
-def trial_name(trial: dict[str, Any]) -> str:
+def trial_name(trial: TrialResult) -> str:
     """What tells a trial from the others of its setting."""
-    return f"seed {trial['seed']}, lr {trial['lr']:g}, weight decay {trial['weight_decay']:g}"
+    return f"seed {trial.seed}, lr {trial.lr:g}, weight decay {trial.weight_decay:g}"
 
 
-def _trace(trial: dict[str, Any], steps: int, best: bool) -> Trace:
-    points = [(CURVES.across(step / steps), CURVES.up(accuracy)) for step, accuracy in sorted(trial["curve"])]
+def _trace(trial: TrialResult, steps: int, best: bool) -> Trace:
+    points = [(CURVES.across(step / steps), CURVES.up(accuracy)) for step, accuracy in sorted(trial.curve)]
     drawn = thinned(points)
-    title = f"{trial_name(trial)}: {trial['stopped']} at step {trial['steps']}"
-    return Trace(" ".join(f"{x},{y}" for x, y in drawn), drawn[-1], trial["stopped"], best, title)
+    title = f"{trial_name(trial)}: {trial.stopped} at step {trial.steps}"
+    return Trace(" ".join(f"{x},{y}" for x, y in drawn), drawn[-1], trial.stopped, best, title)
 
 
-def levels(setting: dict[str, Any], needed: float | None) -> list[Level]:
+def levels(setting: SettingResult) -> list[Level]:
     """Oracle, trivial and what is needed, as accuracies, from the top down, with names that do not overlap."""
-    oracle, trivial = setting["oracle"], setting["trivial"]
+    oracle, trivial = setting.oracle, setting.trivial
     values = {"oracle": oracle, "trivial": trivial}
-    if needed is not None:
-        values["needed"] = trivial + needed * (oracle - trivial)
+    if setting.needed is not None:
+        values["needed"] = trivial + setting.needed * (oracle - trivial)
     ordered = sorted(values.items(), key=lambda named: (-named[1], named[0] != "oracle"))
     heights = [CURVES.up(value) for _, value in ordered]
     places = spread(heights, LINE, CURVES.top, CURVES.bottom)

@@ -6,7 +6,8 @@ import math
 import re
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from statistics import mean
 from typing import Any, NamedTuple
 
@@ -20,7 +21,8 @@ from pytest_mad.common.text import (
     seconds_text,
 )
 from pytest_mad.results.gaps import headline
-from pytest_mad.results.verdicts import fails, needed, passes
+from pytest_mad.results.result import ArchitectureResult, Best, ContractResult, Run, SettingResult, TrialResult
+from pytest_mad.results.verdicts import fails, is_warning
 
 from .figures import Curves, Scatter, is_best, learning_curves, scatter
 
@@ -165,29 +167,33 @@ class Page(NamedTuple):
     command: str
 
 
-def page(content: dict[str, Any]) -> Page:
-    """The report of a result file's content."""
-    found = content["architectures"]
+def page(run: Run) -> Page:
+    """The report of a run."""
+    found = run.architectures
     ids = Ids()
     architectures = [_architecture(name, one, ids) for name, one in found.items()]
     cases = [case for one in architectures for case in one.cases]
     checks = [check for one in architectures for check in one.checks]
     tasks = list(dict.fromkeys(case.task for case in cases))
-    scored = {name: one for name, one in found.items() if one["mad_score"] is not None}
-    placed = {n: (one["state_size"], one["mad_score"]) for n, one in scored.items() if one["state_size"] is not None}
+    scored = {name: one for name, one in found.items() if one.mad_score is not None}
+    placed = {
+        name: (one.state_size, one.mad_score)
+        for name, one in found.items()
+        if one.state_size is not None and one.mad_score is not None
+    }
     return Page(
-        preset=content["preset"],
-        headline=headline(content) + _outcome(cases, checks),
+        preset=run.preset,
+        headline=headline(cut_short=run.cut_short, shards=run.shards) + _outcome(cases, checks),
         has_failed=any(one.has_failed for one in architectures),
         tallies=[("settings", _tally(cases)), ("contracts", _tally(checks))],
         architectures=architectures,
         tasks=tasks,
         compared=_compared(architectures, found, tasks) if len(architectures) > 1 else [],
         scatter=scatter(placed),
-        without_state_size=[name for name, one in found.items() if one["state_size"] is None],
-        no_score=[name for name, one in found.items() if one["state_size"] is not None and name not in scored],
-        environment=[(key, NOTHING if value is None else str(value)) for key, value in content["environment"].items()],
-        command=content.get("command", ""),
+        without_state_size=[name for name, one in found.items() if one.state_size is None],
+        no_score=[name for name, one in found.items() if one.state_size is not None and name not in scored],
+        environment=[(key, NOTHING if value is None else str(value)) for key, value in asdict(run.environment).items()],
+        command=run.command,
     )
 
 
@@ -217,44 +223,44 @@ def _tally(items: Sequence[Case | Check]) -> list[tuple[str, int]]:
 # -- one architecture -------------------------------------------------------------------------------------------------
 
 
-def _architecture(name: str, found: dict[str, Any], ids: Ids) -> Architecture:
+def _architecture(name: str, found: ArchitectureResult, ids: Ids) -> Architecture:
     own_id = ids.new(name)
-    settings = found["settings"]
+    settings = found.settings
     cases = _in_order([_case(setting, one, ids.new(name, setting)) for setting, one in settings.items()], settings)
     columns = list(dict.fromkeys([BASELINE, *(case.knob for case in cases)]))
     return Architecture(
         id=own_id,
         name=name,
         facts=_facts(found),
-        score=accuracy_text(found["mad_score"]),
-        normalized=accuracy_text(found["mad_score_normalized"]),
+        score=accuracy_text(found.mad_score),
+        normalized=accuracy_text(found.mad_score_normalized),
         columns=columns,
-        rows=_rows(cases, columns, found["task_scores"]),
+        rows=_rows(cases, columns, found.task_scores),
         cases=cases,
         checks=sorted(
-            (_check(contract, one) for contract, one in found["contracts"].items()),
+            (_check(contract, one) for contract, one in found.contracts.items()),
             key=lambda check: _WORST_FIRST.index(check.verdict),
         ),
         checks_id=ids.new(name, "contracts"),
     )
 
 
-def _facts(found: dict[str, Any]) -> Facts:
+def _facts(found: ArchitectureResult) -> Facts:
     """The line under an architecture's name."""
-    settings = found["settings"].values()
-    facts = [("parameters", count_text(found["parameters"]))]
+    settings = found.settings.values()
+    facts = [("parameters", count_text(found.parameters))]
     if settings:
-        state_size = found["state_size"]
+        state_size = found.state_size
         facts += [
             ("state size", "not stated" if state_size is None else count_text(state_size)),
-            ("MAD score", accuracy_text(found["mad_score"])),
-            ("normalised", accuracy_text(found["mad_score_normalized"])),
-            ("trained for", seconds_text(sum(one["seconds"] for one in settings))),
+            ("MAD score", accuracy_text(found.mad_score)),
+            ("normalised", accuracy_text(found.mad_score_normalized)),
+            ("trained for", seconds_text(sum(one.seconds for one in settings))),
         ]
     return facts
 
 
-def _rows(cases: list[Case], columns: list[str], task_scores: dict[str, float]) -> list[Row]:
+def _rows(cases: list[Case], columns: list[str], task_scores: Mapping[str, float]) -> list[Row]:
     cells: dict[str, dict[str, list[Case]]] = defaultdict(lambda: defaultdict(list))
     for case in cases:
         cells[case.task][case.knob].append(case)
@@ -264,53 +270,44 @@ def _rows(cases: list[Case], columns: list[str], task_scores: dict[str, float]) 
     ]
 
 
-def _check(name: str, found: dict[str, Any]) -> Check:
-    """A contract that warns holds, with a detail."""
-    verdict = _known(found["verdict"])
-    if verdict == "pass" and found["detail"]:
-        verdict = "warning"
-    detail = found["detail"].removeprefix("warning: ") if verdict == "warning" else found["detail"]
-    return Check(name, verdict, detail, verdict not in ("pass", "warning", "skipped"))
-
-
-def _known(verdict: str) -> str:
-    """A verdict of a later version is not mistaken for a pass."""
-    return verdict if verdict in SIGNS else "error"
+def _check(name: str, found: ContractResult) -> Check:
+    """A contract that warns holds, and is shown as a warning."""
+    verdict = "warning" if is_warning(found) else found.verdict
+    return Check(name, verdict, "; ".join(found.warned) or found.detail, fails(found))
 
 
 # -- one setting ------------------------------------------------------------------------------------------------------
 
 
-def _case(setting: str, found: dict[str, Any], own_id: str) -> Case:
-    name = setting.removeprefix(found["task"]).removeprefix("[").removesuffix("]")
+def _case(setting: str, found: SettingResult, own_id: str) -> Case:
+    name = setting.removeprefix(found.task).removeprefix("[").removesuffix("]")
     knob, _, value = name.partition("=")
-    verdict = _known(found["verdict"])
     return Case(
         id=own_id,
-        task=found["task"],
+        task=found.task,
         name=name,
         knob=knob,
         value=value,
-        verdict=verdict,
-        note="counts as a pass" if verdict == "inconclusive" and passes(found) else "",
+        verdict=found.verdict,
+        note="counts as a pass" if found.verdict == "inconclusive" and found.passed else "",
         is_failing=fails(found),
-        detail=found["detail"],
-        score=score_text(found["normalized"]),
-        shade=_shade(found["normalized"]),
+        detail=found.detail,
+        score=score_text(found.normalized),
+        shade=_shade(found.normalized),
         facts=_case_facts(found),
-        curves=learning_curves(found, needed(found), _curve_label(setting, found)),
-        trials=[_trial_row(trial, found["best"] or {}) for trial in found["trials"]],
-        params=[(key, str(value)) for key, value in found["params"].items()],
+        curves=learning_curves(found, _curve_label(setting, found)),
+        trials=[_trial_row(trial, found.best) for trial in found.trials],
+        params=[(key, str(value)) for key, value in found.params.items()],
         run=_run(found),
     )
 
 
-def _in_order(cases: list[Case], settings: dict[str, Any]) -> list[Case]:
+def _in_order(cases: list[Case], settings: Mapping[str, SettingResult]) -> list[Case]:
     """By task; the baseline first, then each knob, from the value closest to the baseline's to the farthest one.
 
     Farther is harder, and this does not ask in which direction a knob is hard.
     """
-    base = {one["task"]: one["params"] for one in settings.values()}
+    base = {one.task: one.params for one in settings.values()}
     base |= {case.task: dict(case.params) for case in cases if case.knob == BASELINE}
     tasks = list(dict.fromkeys(case.task for case in cases))
     knobs = list(dict.fromkeys([BASELINE, *(case.knob for case in cases)]))
@@ -332,81 +329,82 @@ def _shade(normalized: float | None) -> int | None:
     return None if normalized is None else bisect(SHADES, normalized)
 
 
-def _case_facts(found: dict[str, Any]) -> Facts:
-    asked, normalized = needed(found), found["normalized"]
-    difference = None if asked is None or normalized is None else normalized - asked
-    baseline = found["baseline"]
+def _case_facts(found: SettingResult) -> Facts:
+    needed, normalized, baseline = found.needed, found.normalized, found.baseline
+    difference = None if needed is None or normalized is None else normalized - needed
     facts = [
         ("normalised", score_text(normalized)),
-        ("baseline’s line" if baseline else "threshold", score_text(asked)),
+        ("baseline’s floor" if baseline else "threshold", score_text(needed)),
         ("difference", difference_text(difference)),
-        ("accuracy", accuracy_text(found["accuracy"])),
-        ("trivial", accuracy_text(found["trivial"])),
-        ("oracle", accuracy_text(found["oracle"])),
+        ("accuracy", accuracy_text(found.accuracy)),
+        ("trivial", accuracy_text(found.trivial)),
+        ("oracle", accuracy_text(found.oracle)),
     ]
     if baseline:
-        line = f"lowest of {baseline['seeds']} seeds {number_text(baseline['lowest'])}, less {baseline['margin']:g}"
-        facts.append(("baseline", f"{baseline['source']}: {line}"))
-    if len(found.get("scores", ())) > 1:
-        seeds = ", ".join(f"{score_text(score)} (seed {int(seed)})" for seed, score in found["scores"])
+        drawn = f"lowest of {baseline.seeds} seeds {number_text(baseline.lowest)}, less {baseline.margin:g}"
+        facts.append(("baseline", f"{baseline.source}: {drawn}"))
+    if len(found.scores) > 1:
+        seeds = ", ".join(f"{score_text(score)} (seed {seed})" for seed, score in found.scores)
         facts.append(("seeds", seeds))
     return facts
 
 
-def _curve_label(setting: str, found: dict[str, Any]) -> str:
+def _curve_label(setting: str, found: SettingResult) -> str:
     """What a picture of learning curves says to those who do not see it."""
-    ends = [f"{trial['stopped']} at step {trial['steps']}" for trial in found["trials"]]
-    last = [trial["curve"][-1][1] for trial in found["trials"] if trial["curve"]]
+    ends = [f"{trial.stopped} at step {trial.steps}" for trial in found.trials]
+    last = [trial.curve[-1][1] for trial in found.trials if trial.curve]
     best = f", the best ends at {max(last):.3f}" if last else ""
     return f"Validation accuracy of {setting} by step: {', '.join(ends)}{best}."
 
 
-def _trial_row(trial: dict[str, Any], best: dict[str, Any]) -> TrialRow:
-    point = [("seed", str(trial["seed"]))]
-    point += [("lr", number_text(trial["lr"])), ("weight decay", number_text(trial["weight_decay"]))]
-    last = trial["curve"][-1][1] if trial["curve"] else None
-    return TrialRow(point, count_text(trial["steps"]), trial["stopped"], accuracy_text(last), is_best(trial, best))
+def _trial_row(trial: TrialResult, best: Best | None) -> TrialRow:
+    point = [("seed", str(trial.seed))]
+    point += [("lr", number_text(trial.lr)), ("weight decay", number_text(trial.weight_decay))]
+    last = trial.curve[-1][1] if trial.curve else None
+    return TrialRow(point, count_text(trial.steps), trial.stopped, accuracy_text(last), is_best(trial, best))
 
 
-def _run(found: dict[str, Any]) -> str:
+def _run(found: SettingResult) -> str:
     """Where and how a setting was trained."""
-    steps = sum(trial["steps"] for trial in found["trials"])
-    stored = ", from the store" if found["stored"] else ""
+    steps = sum(trial.steps for trial in found.trials)
+    stored = ", from the store" if found.stored else ""
     return (
-        f"{_counted(len(found['trials']), 'trial')}, {steps:,} steps, {seconds_text(found['seconds'])}, "
-        f"{found['device']}, engine {found['engine']}{stored}; task version {found['task_version']}"
+        f"{_counted(len(found.trials), 'trial')}, {steps:,} steps, {seconds_text(found.seconds)}, "
+        f"{found.device}, engine {found.engine}{stored}; task version {found.task_version}"
     )
 
 
 # -- several architectures --------------------------------------------------------------------------------------------
 
 
-def _compared(architectures: list[Architecture], found: dict[str, Any], tasks: list[str]) -> list[Compared]:
+def _compared(
+    architectures: list[Architecture], found: Mapping[str, ArchitectureResult], tasks: list[str]
+) -> list[Compared]:
     """The highest MAD score first, those without one last."""
-    ordered = sorted(architectures, key=lambda a: -(found[a.name]["mad_score"] or -1.0))
+    ordered = sorted(architectures, key=lambda a: -(found[a.name].mad_score or -1.0))
     return [
         Compared(
             architecture=one,
             means=list(_means(one, found[one.name], tasks)),
-            parameters=count_text(found[one.name]["parameters"]),
-            state_size=count_text(found[one.name]["state_size"]),
+            parameters=count_text(found[one.name].parameters),
+            state_size=count_text(found[one.name].state_size),
         )
         for one in ordered
     ]
 
 
-def _means(architecture: Architecture, found: dict[str, Any], tasks: list[str]) -> Iterator[Mean]:
+def _means(architecture: Architecture, found: ArchitectureResult, tasks: list[str]) -> Iterator[Mean]:
     """Of each task: MAD's score, the shade of the normalised one, and the worst verdict of its settings."""
-    settings = found["settings"].values()
+    settings = found.settings.values()
     for task in tasks:
-        own = [one for one in settings if one["task"] == task]
+        own = [one for one in settings if one.task == task]
         cases = [case for case in architecture.cases if case.task == task]
         failing = [case for case in cases if case.is_failing]
         worst = min((case.verdict for case in failing or cases), key=_WORST_FIRST.index, default=None)
         note = f"{len(failing)} of {len(cases)}" if failing and len(cases) > 1 else ""
-        normalized = [one["normalized"] for one in own if one["normalized"] is not None]
+        normalized = [one.normalized for one in own if one.normalized is not None]
         shade = _shade(mean(normalized)) if normalized else None
-        yield Mean(task, accuracy_text(found["task_scores"].get(task)), shade, worst, note)
+        yield Mean(task, accuracy_text(found.task_scores.get(task)), shade, worst, note)
 
 
 # -- anchors ----------------------------------------------------------------------------------------------------------

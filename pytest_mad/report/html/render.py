@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
+
+from pytest_mad.results.result import Run
+from pytest_mad.results.result_file import to_json
 
 from .page import SHOWN_AT_ONCE, SIGNS, page
 
@@ -19,10 +21,10 @@ _PLACE = "<!--results-->"
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127) if chr(code) not in "\t\n"}
 
 
-def html_report(content: dict[str, Any]) -> str:
-    """The page for the content of a result file; the same content gives the same text."""
-    text = _writable(_template().render(page=page(content), signs=SIGNS, shown_at_once=SHOWN_AT_ONCE))
-    results = _RESULTS.format(htmlsafe_json_dumps(content, separators=(",", ":"), sort_keys=True))
+def html_report(run: Run) -> str:
+    """The page for a run; the same run gives the same text."""
+    text = _writable(_template().render(page=page(run), signs=SIGNS, shown_at_once=SHOWN_AT_ONCE))
+    results = _RESULTS.format(htmlsafe_json_dumps(to_json(run), separators=(",", ":"), sort_keys=True))
     fits = len(text.encode()) + len(results.encode()) <= LARGEST_WITH_RESULTS
     return text.replace(_PLACE, results if fits else "")
 

@@ -29,7 +29,7 @@ from benchmarks.gate.pieces import (
 )
 from benchmarks.gate.rates import at_most, chance_of_a_split, clopper_pearson, groups, of_setting, rate
 from benchmarks.gate.report import report, status, totals
-from pytest_mad.gate import Gate, draw_line
+from pytest_mad.gate import Gate, draw_floor
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 SETTINGS = by_cost()
@@ -207,7 +207,7 @@ def test_the_default_run_ends_at_its_first_failure():
 
 
 def line(setting):
-    return draw_line("base", "base", [0.98] * 10, margin=0.03, most_seeds=4, solved_at=0.97)
+    return draw_floor("base", "base", [0.98] * 10, margin=0.03, most_seeds=4, solved_at=0.97)
 
 
 LINES = {setting.id: line(setting) for setting in SETTINGS}
@@ -260,7 +260,7 @@ def test_a_record_of_another_recipe_is_measured_again():
 
 def test_contracts_are_asked_as_a_run_without_options_asks_them():
     options = default_contracts()
-    assert options.setting == max(SETTINGS, key=lambda s: s.family.input_length(s.params) - 1e3 * s.family.bottleneck)
+    assert options.setting == max(SETTINGS, key=lambda s: s.task.input_length(s.params) - 1e3 * s.task.bottleneck)
     assert options.modes == ()
 
 

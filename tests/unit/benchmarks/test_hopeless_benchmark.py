@@ -66,7 +66,7 @@ def test_what_was_reached_is_a_false_stop_and_what_was_not_is_a_saving():
 def test_a_late_pass_without_a_curve_is_told():
     passes = {"verdict": "pass", "steps": BUDGET * 0.75}
     board = {
-        name: {"tasks": {RECALL.task: passes | changed}}
+        name: {"tasks": {RECALL.task_name: passes | changed}}
         for name, changed in (("a", {}), ("b", {}), ("c", {"verdict": "fail"}))
     }
     assert late_passes([SUDDEN], board) == {"b, in-context-recall": 0.75}

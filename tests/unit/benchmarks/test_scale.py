@@ -88,7 +88,7 @@ def test_the_load_has_as_many_settings_as_it_says(tmp_path, count):
     path = tmp_path / "load.toml"
     path.write_text(load(count, 40))
     found = settings(str(path))
-    assert len(found) == count and len({one.task for one in found.values()}) == min(count, len(TASKS))
+    assert len(found) == count and len({one.task_name for one in found.values()}) == min(count, len(TASKS))
     for one in found.values():
         assert one.recipe.total_steps(one.params.num_train_examples) == 40 and one.recipe.solved_at > 1
 

@@ -25,7 +25,7 @@ SMOKE_COMPRESSION = SMOKE["compression[baseline]"]
 KNOWN = {("striped_mh_hyena_moe", RECALL.id): {"autocast"}}  # a rounded score picks another expert
 
 
-@pytest.mark.parametrize("setting", [RECALL, SMOKE_COMPRESSION], ids=lambda setting: setting.task)
+@pytest.mark.parametrize("setting", [RECALL, SMOKE_COMPRESSION], ids=lambda setting: setting.task_name)
 @pytest.mark.parametrize("name", REFERENCES)
 def test_every_reference_architecture_keeps_them(name, setting):
     """At the sizes at which they are trained."""
@@ -33,7 +33,7 @@ def test_every_reference_architecture_keeps_them(name, setting):
     assert found.keys() == KNOWN.get((name, setting.id), set()), found
 
 
-@pytest.mark.parametrize("task", [s.task for s in SMOKE.values() if s not in (RECALL, SMOKE_COMPRESSION)])
+@pytest.mark.parametrize("task", [s.task_name for s in SMOKE.values() if s not in (RECALL, SMOKE_COMPRESSION)])
 def test_the_transformer_keeps_them_in_every_other_setting(task):
     assert not all_broken(from_target("reference_archs.transformer:make_model"), SMOKE[f"{task}[baseline]"])
 
@@ -66,7 +66,7 @@ def mamba(vocab_size, max_length):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers")
-@pytest.mark.parametrize("setting", [RECALL, SMOKE_COMPRESSION], ids=lambda setting: setting.task)
+@pytest.mark.parametrize("setting", [RECALL, SMOKE_COMPRESSION], ids=lambda setting: setting.task_name)
 @pytest.mark.parametrize("build", [gpt2, llama, mamba], ids=lambda build: build.__name__)
 def test_hugging_face_models_keep_them(build, setting):
     """With dropout, tied weights, positions that are learned; and where the plugin's decoder replaces their head."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.calibration.baselines import baseline_of
 from benchmarks.record import RESULTS
 from pytest_mad.common.files import FileError
+from pytest_mad.common.records import plain
 from pytest_mad.gate import baseline as module
 from pytest_mad.gate.baseline import (
     BaselineError,
@@ -26,7 +27,7 @@ from pytest_mad.gate.baseline import (
 )
 from pytest_mad.gate.recording import entries_text, merged, recorded, write_entries
 from pytest_mad.presets.reading import settings
-from pytest_mad.results.result import Result
+from pytest_mad.results.result import SettingResult
 from tests.oracles.parameters import steady
 
 RECALL = "in-context-recall[baseline]"
@@ -102,7 +103,7 @@ def written(text):
 
 def changed(**changes):
     """One entry with other values; ... takes a key away."""
-    data = ENTRY.to_json() | changes
+    data = plain(ENTRY) | changes
     data = {key: value for key, value in data.items() if value is not ...}
     return written(json.dumps({"schema": 1, "architectures": {"mine": {RECALL: data}}}))
 
@@ -112,6 +113,8 @@ class Runs:
         return os.mkdir, ("was-run",)
 
 
+#: Where the one entry of `changed` stands.
+AT = f'is no baseline: architectures.mine["{RECALL}"]'
 BAD = {
     "empty": (written(""), "is not JSON"),
     "truncated": (lambda path: path.write_text(entries_text(GOOD)[:-9]), "is not JSON"),
@@ -120,34 +123,34 @@ BAD = {
     "a list": (written("[]"), "holds a list, but must hold an object"),
     "pickled": (written(pickle.dumps(Runs())), "is not JSON"),
     "another schema": (written('{"schema": 2, "architectures": {}}'), "is no baseline: schema is 2, but must be 1"),
-    "no schema": (written("{}"), "is no baseline: schema is None"),
+    "no schema": (written("{}"), "is no baseline: the file has no 'schema'"),
     "a true schema": (written('{"schema": true, "architectures": {}}'), "is no baseline: schema is True"),
     "a result file": (
         written('{"schema": 1, "preset": "smoke", "architectures": {}}'),
         "is a result file of --mad-json, not a baseline",
     ),
-    "no architectures": (written('{"schema": 1}'), "is no baseline: architectures is None, but must be an object"),
+    "no architectures": (written('{"schema": 1}'), "is no baseline: the file has no 'architectures'"),
     "a list of architectures": (written('{"schema": 1, "architectures": []}'), "is no baseline: architectures is []"),
     "a list of settings": (
         written('{"schema": 1, "architectures": {"a": []}}'),
-        "is no baseline: architecture a is []",
+        "is no baseline: architectures.a is [], but must be an object",
     ),
     "an odd architecture": (
         written('{"schema": 1, "architectures": {"<script>": {}}}'),
-        "is no baseline: an architecture is '<script>'",
+        "is no baseline: architectures has the name '<script>', but names have letters",
     ),
     "an odd setting": (
         written('{"schema": 1, "architectures": {"a": {"recall": {}}}}'),
-        "is no baseline: a setting is 'recall', but must be named as in task[baseline]",
+        "is no baseline: architectures.a has the name 'recall', but settings are named task[baseline]",
     ),
     "an entry that is none": (
         written('{"schema": 1, "architectures": {"a": {"t[baseline]": 3}}}'),
-        "is no baseline: a, t[baseline]: it is 3, but must be an object",
+        'is no baseline: architectures.a["t[baseline]"] is 3, but must be an object',
     ),
-    "a key too few": (changed(scores=...), f"is no baseline: mine, {RECALL}: it is ["),
+    "a key too few": (changed(scores=...), f"{AT} has no 'scores'"),
     "a key too many": (
         changed(score=1),
-        f"is no baseline: mine, {RECALL}: unknown key 'score'; did you mean 'scores'?",
+        f"{AT} has an unknown key 'score'; did you mean 'scores'?",
     ),
     "NaN": (changed(scores=[float("nan")]), "has the number NaN"),
     "infinity": (written(json.dumps({"schema": 1, "x": float("inf")})), "has the number Infinity"),
@@ -155,15 +158,18 @@ BAD = {
     "a number of a million digits": (written('{"schema": 1' + "0" * 1_000_000 + "}"), "is not JSON"),
     "nested": (written("[" * 100_000), "is nested too deeply"),
     "twice": (written('{"schema": 1, "schema": 1}'), "has the key 'schema' twice"),
-    "no scores": (changed(scores=[]), f"is no baseline: mine, {RECALL}: scores is ()"),
-    "scores of text": (changed(scores=["0.9"]), f"is no baseline: mine, {RECALL}: scores is ('0.9',)"),
-    "true scores": (changed(scores=[True]), f"is no baseline: mine, {RECALL}: scores is (True,)"),
-    "a wild score": (changed(scores=[1e300]), f"is no baseline: mine, {RECALL}: scores is (1e+300,)"),
-    "a million scores of text": (changed(scores=["x"] * 1_000_000), f"is no baseline: mine, {RECALL}: scores is ('x',"),
-    "a negative seed": (changed(first_seed=-1), f"is no baseline: mine, {RECALL}: first_seed is -1"),
-    "a version of text": (changed(task_version="1"), f"is no baseline: mine, {RECALL}: task_version is '1'"),
-    "params of text": (changed(params="all"), f"is no baseline: mine, {RECALL}: params is 'all'"),
-    "a torch of numbers": (changed(torch=2.13), f"is no baseline: mine, {RECALL}: torch is 2.13, but must be text"),
+    "no scores": (changed(scores=[]), f"{AT}.scores is [], but must be a list of at least one number"),
+    "scores of text": (changed(scores=["0.9"]), f"{AT}.scores[0] is '0.9', but must be a number"),
+    "true scores": (changed(scores=[True]), f"{AT}.scores[0] is True, but must be a number"),
+    "a wild score": (changed(scores=[1e300]), f"{AT}.scores[0] is 1e+300, but must be a number from -1000 to 1000"),
+    "a million scores of text": (
+        changed(scores=["x"] * 1_000_000),
+        f"{AT}.scores has 1,000,000 entries, but may have 100,000 at most",
+    ),
+    "a negative seed": (changed(first_seed=-1), f"{AT}.first_seed is -1, but must be a whole number of at least 0"),
+    "a version of text": (changed(task_version="1"), f"{AT}.task_version is '1', but must be a whole number"),
+    "params of text": (changed(params="all"), f"{AT}.params is 'all', but must be an object"),
+    "a torch of numbers": (changed(torch=2.13), f"{AT}.torch is 2.13, but must be text"),
     "more than memory": (lambda path: os.truncate(path, 2**31), "has more than the 67,108,864 bytes that it may have"),
     "a million keys, one twice": (
         written("{" + ",".join(f'"{i}":0' for i in range(1_000_000)) + ',"999999":0}'),
@@ -242,7 +248,7 @@ def test_a_minor_version_or_a_class_of_device_is_another_machine(torch, device, 
 
 
 def result(**changes):
-    record = Result(
+    record = SettingResult(
         architecture="mine",
         setting=RECALL,
         task="in-context-recall",
@@ -252,10 +258,12 @@ def result(**changes):
         verdict="pass",
         oracle=1.0,
         trivial=0.5,
-        scores=[[3, 0.98765432198], [4, -0.12345678]],
+        accuracy=0.9,
+        normalized=0.8,
+        scores=((3, 0.98765432198), (4, -0.12345678)),
         recipe="0123456789abcdef",
     )
-    return replace(record, **changes).to_json()
+    return replace(record, **changes)
 
 
 def test_a_finished_setting_is_recorded_whatever_its_verdict():
@@ -265,7 +273,7 @@ def test_a_finished_setting_is_recorded_whatever_its_verdict():
         assert entry == replace(ENTRY, first_seed=3, scores=(0.987654, -0.123457))
 
 
-@pytest.mark.parametrize("change", [{"verdict": v} for v in ("error", "inconclusive", "skipped")] + [{"scores": []}])
+@pytest.mark.parametrize("change", [{"verdict": v} for v in ("error", "inconclusive", "skipped")] + [{"scores": ()}])
 def test_a_setting_that_did_not_finish_is_not_recorded(change):
     assert recorded([result(**change)], "2.13.0") == {}
 

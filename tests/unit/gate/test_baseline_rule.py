@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_mad.gate import draw_line, false_alarm_bound, gate_for, judge_baseline, judge_recording, judge_threshold
+from pytest_mad.gate import draw_floor, false_alarm_bound, gate_for, judge_baseline, judge_recording, judge_threshold
 from pytest_mad.gate.rule import FALSE_ALARMS, Gate
 from tests.oracles.parameters import steady
 
@@ -19,7 +19,7 @@ scores = st.lists(score, min_size=1, max_size=6)
 
 
 def line(recorded=(0.9,), margin=0.0, most_seeds=4, solved_at=2.0, source="b.json", architecture="mine"):
-    return draw_line(source, architecture, recorded, margin=margin, most_seeds=most_seeds, solved_at=solved_at)
+    return draw_floor(source, architecture, recorded, margin=margin, most_seeds=most_seeds, solved_at=solved_at)
 
 
 @steady
@@ -65,19 +65,19 @@ def test_ties_a_margin_and_the_end_of_training_only_lower_the_false_alarms(found
 def test_a_score_counts_no_more_than_where_training_stops():
     """A model that learns in one leap overshoots; one that creeps up to the same end is no worse."""
     asked = line([1.0, 0.999], margin=0.02, solved_at=0.97)
-    assert (asked.lowest, asked.line) == (0.999, pytest.approx(0.95))
+    assert (asked.lowest, asked.floor) == (0.999, pytest.approx(0.95))
     assert judge_baseline([0.951], asked).outcome == "pass"
-    assert line([0.5, 0.8], margin=0.02, solved_at=0.97).line == pytest.approx(0.48)
+    assert line([0.5, 0.8], margin=0.02, solved_at=0.97).floor == pytest.approx(0.48)
 
 
 @pytest.mark.parametrize(
     ("new", "said"),
     [
-        ([0.95], "normalised score 0.950 reaches 0.84, the line of baseline mine in b.json (10 seeds from 0.870)"),
-        ([0.1, 0.95], "normalised score 0.950 (seed 2 of at most 4) reaches 0.84, the line of"),
-        ([0.1, 0.2], "normalised score 0.200, the highest of 2 new seeds, is below 0.84, the line of"),
+        ([0.95], "normalised score 0.950 reaches 0.84, the floor of baseline mine in b.json (10 seeds from 0.870)"),
+        ([0.1, 0.95], "normalised score 0.950 (seed 2 of at most 4) reaches 0.84, the floor of"),
+        ([0.1, 0.2], "normalised score 0.200, the highest of 2 new seeds, is below 0.84, the floor of"),
         ([0.1, 0.2], "; the time ran out before 4 seeds had decided"),
-        ([0.1, 0.2, 0.3, 0.8399], "normalised score 0.839, the highest of 4 new seeds, is below 0.84, the line of"),
+        ([0.1, 0.2, 0.3, 0.8399], "normalised score 0.839, the highest of 4 new seeds, is below 0.84, the floor of"),
         ([0.1, 0.2, 0.3, 0.8399], "; an unchanged architecture would do this in 1 of 1,001 runs at most"),
     ],
 )
@@ -91,7 +91,7 @@ def test_the_reason_has_the_numbers_in_it(new, said):
 def test_a_baseline_of_its_own_name_is_named_once():
     """As the shipped ones are."""
     asked = line([0.9], source="transformer", architecture="transformer", most_seeds=1)
-    assert "below 0.9, the line of baseline transformer (1 seeds" in judge_baseline([0.1], asked).detail
+    assert "below 0.9, the floor of baseline transformer (1 seeds" in judge_baseline([0.1], asked).detail
 
 
 def test_a_recording_asks_for_nothing():
@@ -162,7 +162,7 @@ def test_judging_is_pure(recorded, new, most_seeds):
 def test_the_numbers_never_contradict_the_verdict(recorded, margin):
     """As they are printed: a score just above a line does not read as if it were below."""
     asked = line([recorded], margin, most_seeds=1)
-    for new in (asked.line, asked.line + 1e-7, asked.line + 4e-4, asked.line - 4e-4, asked.line - 1e-5):
+    for new in (asked.floor, asked.floor + 1e-7, asked.floor + 4e-4, asked.floor - 4e-4, asked.floor - 1e-5):
         outcome, detail = judge_baseline([new], asked)
         needed = float(detail.partition("reaches " if outcome == "pass" else "below ")[2].partition(",")[0])
         shown = float(detail.partition("score ")[2].split()[0])
@@ -175,7 +175,7 @@ def test_a_seed_that_diverges_counts_as_one_below_the_line():
     assert judge_baseline([0.95], asked, lost=3).outcome == "pass"
     assert judge_baseline([0.5], asked, lost=3).outcome == "regress"
     assert (
-        "the highest of 4 new seeds, of which 3 diverged, is below 0.9, the line of"
+        "the highest of 4 new seeds, of which 3 diverged, is below 0.9, the floor of"
         in judge_baseline([0.5], asked, lost=3).detail
     )
     assert judge_baseline([0.5], asked, lost=2).outcome == "inconclusive"

@@ -94,7 +94,7 @@ def test_paper_has_exactly_the_settings_of_mad(paper):
     """66 settings, each under MAD's id, in MAD's order of tasks."""
     assert list(paper) == [name for name, _ in mads_settings()]
     assert len(paper) == 66
-    assert {task: sum(s.task == task for s in paper.values()) for task in MAD} == NUMBER_OF_SETTINGS
+    assert {task: sum(s.task_name == task for s in paper.values()) for task in MAD} == NUMBER_OF_SETTINGS
 
 
 @pytest.mark.parametrize(("name", "expected"), list(mads_settings()))
@@ -225,7 +225,7 @@ def test_select_suggests_the_nearest_task():
 
 def test_select_names_the_tasks_of_the_preset(tmp_path):
     """A known task that the preset does not have is an error, not an empty run."""
-    chosen = {i: s for i, s in settings("smoke").items() if s.task in ("memorization", "compression")}
+    chosen = {i: s for i, s in settings("smoke").items() if s.task_name in ("memorization", "compression")}
     with pytest.raises(PresetError, match=r"^task 'selective-copying' is not in .*: memorization, compression$"):
         select(chosen, ["compression", "selective-copying"])
 

@@ -285,7 +285,7 @@ def test_a_level_that_cannot_be_computed_here_is_one_line(tmp_path, monkeypatch,
     def give_up(params):
         raise MemoryError
 
-    monkeypatch.setattr(setting.family, level, give_up)
+    monkeypatch.setattr(setting.task, level, give_up)
     with pytest.raises(
         PresetError, match=r"^memorization\[baseline\]: its levels take more memory to compute than this"
     ):
@@ -372,7 +372,7 @@ def test_any_toml_loads_or_is_refused_in_one_line(place, text):
         assert len(str(error).splitlines()) == 1, repr(str(error))
         assert str(error).startswith(f"preset {place}: ")
         return
-    assert len({(s.task, s.params) for s in chosen.values()}) == len(chosen)
+    assert len({(s.task_name, s.params) for s in chosen.values()}) == len(chosen)
     for setting in chosen.values():
         recipe = setting.recipe
         assert type(setting.width) is int and setting.width >= 1

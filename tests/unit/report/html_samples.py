@@ -62,14 +62,14 @@ def setting(task="compression", normalized=0.95, verdict="pass", **changes):
     } | changes
 
 
-def baseline(line=0.9):
+def baseline(floor=0.9):
     return {
         "source": "main",
         "architecture": "mine",
         "seeds": 10,
-        "lowest": line + 0.03,
+        "lowest": floor + 0.03,
         "margin": 0.03,
-        "line": line,
+        "floor": floor,
         "most_seeds": 4,
     }
 
@@ -89,14 +89,14 @@ def architecture(settings, contracts=None, **changes):
         "task_scores": task_scores,
         "mad_score": score,
         "mad_score_normalized": score,
-        "contracts": {"causality": {"verdict": "pass", "detail": ""}} if contracts is None else contracts,
+        "contracts": {"causality": {"verdict": "pass", "detail": "", "warned": []}} if contracts is None else contracts,
         "settings": settings,
     } | changes
 
 
 def content(architectures, **changes):
     return {
-        "schema": 1,
+        "schema": 2,
         "preset": "smoke",
         "command": "pytest --mad-arch=models:make_model",
         "cut_short": False,
@@ -135,10 +135,10 @@ MISSING = {
     ),
 }
 CONTRACTS = {
-    "causality": {"verdict": "fail", "detail": "token 5 changes the logits at position 3"},
-    "lengths": {"verdict": "pass", "detail": "warning: length 1 raises ValueError"},
-    "state": {"verdict": "skipped", "detail": "the model has no step"},
-    "output": {"verdict": "pass", "detail": ""},
+    "causality": {"verdict": "fail", "detail": "token 5 changes the logits at position 3", "warned": []},
+    "lengths": {"verdict": "pass", "detail": "", "warned": ["length 1 raises ValueError"]},
+    "state": {"verdict": "skipped", "detail": "the model has no step", "warned": []},
+    "output": {"verdict": "pass", "detail": "", "warned": []},
 }
 
 #: What a page may be made of, by what is special about it.

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pytest_mad.common.files import json_text
 from pytest_mad.report.benchmark_json import benchmark_entries
-from pytest_mad.results.result import Result
-from pytest_mad.results.result_file import result_file
+from pytest_mad.results.result import SettingResult
+from pytest_mad.results.result_file import run_of
 from tests.oracles.parameters import steady
 
 #: Its schema: keys and whether they must be there. It turns whatever it finds into these types, a null into the word or
@@ -23,7 +23,7 @@ TIMES = ("s", "ms", "us", "ns")
 
 
 def record(setting, score, architecture="mine", **changes):
-    result = Result(
+    return SettingResult(
         architecture=architecture,
         setting=setting,
         task=setting.partition("[")[0],
@@ -35,14 +35,13 @@ def record(setting, score, architecture="mine", **changes):
         normalized=score,
         oracle=1.0,
         trivial=0.5,
-        **{"scores": [] if score is None else [[0, score]]} | changes,
+        **{"scores": () if score is None else ((0, score),)} | changes,
     )
-    return result.to_json()
 
 
 def entries(*records):
     """As they stand in the file."""
-    return json.loads(json_text(benchmark_entries(result_file(records, "tiny"))))
+    return json.loads(json_text(benchmark_entries(run_of(records, "tiny"))))
 
 
 def check_form(found):

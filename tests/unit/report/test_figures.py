@@ -21,7 +21,15 @@ from pytest_mad.report.html.figures import (
     thinned,
 )
 from tests.oracles.parameters import steady
+from tests.oracles.result_files import setting_of
 from tests.unit.report.html_samples import curve, setting, trial
+
+
+def curves(setting, needed):
+    """The picture of a setting that must reach this score."""
+    record = {"architecture": "mine", "setting": "compression[baseline]", "preset": "smoke", **setting}
+    return learning_curves(setting_of(record | {"threshold": needed}), "")
+
 
 columns = st.lists(st.integers(0, 300), min_size=1, max_size=80).map(sorted)
 lines = columns.flatmap(
@@ -89,7 +97,7 @@ def test_names_of_levels_do_not_overlap(wanted):
 
 def test_levels_are_accuracies_from_the_top_down():
     """A threshold of 0.9 between 0.25 and 1 is 0.925, and is drawn just below the oracle."""
-    found = learning_curves(setting(), 0.9, "")
+    found = curves(setting(), 0.9)
     assert [(level.name, level.text) for level in found.levels] == [
         ("oracle", "1.000"),
         ("needed", "0.925"),
@@ -98,12 +106,12 @@ def test_levels_are_accuracies_from_the_top_down():
     oracle, needed, trivial = found.levels
     assert CURVES.top == oracle.y < needed.y < trivial.y < CURVES.bottom
     assert needed.text_y - oracle.text_y >= LINE
-    assert "needed" not in {level.name for level in learning_curves(setting(), None, "").levels}
+    assert "needed" not in {level.name for level in curves(setting(), None).levels}
 
 
 def test_every_trial_has_a_line_up_to_its_end_and_the_one_that_counts_is_drawn_last():
     trials = [trial(), trial(seed=1, stopped="solved", points=curve(4)), trial(lr=0.01, stopped="hopeless")]
-    found = learning_curves(setting(trials=trials), None, "")
+    found = curves(setting(trials=trials), None)
     assert found.steps == 600
     assert [trace.stopped for trace in found.traces] == ["solved", "hopeless", "budget"]
     assert [trace.is_best for trace in found.traces] == [False, False, True]
@@ -117,11 +125,11 @@ def test_every_trial_has_a_line_up_to_its_end_and_the_one_that_counts_is_drawn_l
 
 def test_curves_of_no_or_one_point():
     """No picture of nothing; a trial that is solved at once is a mark at the right edge."""
-    assert learning_curves(setting(trials=[]), 0.9, "") is None
-    assert learning_curves(setting(trials=[trial(points=[])]), 0.9, "") is None
-    (trace,) = learning_curves(setting(trials=[trial(points=[[50, 1.0]])]), 0.9, "").traces
+    assert curves(setting(trials=[]), 0.9) is None
+    assert curves(setting(trials=[trial(points=[])]), 0.9) is None
+    (trace,) = curves(setting(trials=[trial(points=[[50, 1.0]])]), 0.9).traces
     assert trace.points == f"{CURVES.right},{CURVES.top}" and trace.end == (CURVES.right, CURVES.top)
-    (trace,) = learning_curves(setting(trials=[trial(points=[[0, 0.0]])]), 0.9, "").traces
+    (trace,) = curves(setting(trials=[trial(points=[[0, 0.0]])]), 0.9).traces
     assert trace.end == (CURVES.left, CURVES.bottom)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_mad.gate import Floor
 from pytest_mad.report import github
 from pytest_mad.report.github import Place, append_summary, error_commands, job_summary, place
-from pytest_mad.results.result import Result
-from pytest_mad.results.result_file import result_file
+from pytest_mad.results.result import ContractResult, SettingResult
+from pytest_mad.results.result_file import run_of
 from tests.oracles.parameters import steady
 
 #: Whatever has a meaning in Markdown, HTML, GitHub's links or a workflow command; and any other text.
@@ -26,7 +28,7 @@ OUTSIDE = st.lists(st.sampled_from(SIGNS.split() + UNSEEN) | st.text(max_size=3)
 def record(setting="memorization[baseline]", score=1.0, architecture="mine", verdict="pass", **changes):
     """A finished setting, or one without a score."""
     accuracy = None if score is None else (1 + score) / 2
-    result = Result(
+    return SettingResult(
         architecture=architecture,
         setting=setting,
         task=setting.partition("[")[0],
@@ -42,15 +44,17 @@ def record(setting="memorization[baseline]", score=1.0, architecture="mine", ver
         trivial=0.5,
         **{"parameters": 1234, "threshold": 0.9, "seconds": 12.34} | changes,
     )
-    return result.to_json()
 
 
 def contract(name="causality", verdict="pass", detail="", architecture="mine"):
-    return {"architecture": architecture, "contract": name, "verdict": verdict, "detail": detail}
+    """A pass with a reason is a contract that warns."""
+    warned = (detail,) if verdict == "pass" and detail else ()
+    said = "" if warned else detail
+    return ContractResult(architecture=architecture, contract=name, verdict=verdict, detail=said, warned=warned)
 
 
 def content(*records, contracts=(), command="pytest --mad-arch=mine:make_model"):
-    return result_file(records, "tiny", contracts, command)
+    return run_of(records, "tiny", contracts, command)
 
 
 def failed(score=0.5, **changes):
@@ -109,10 +113,18 @@ def test_a_setting_without_a_score_has_dashes_and_leaves_the_architecture_withou
     assert alone.startswith("## MAD: mine passes\n") and "no setting has a score" in alone
 
 
-def test_against_a_baseline_its_line_is_needed_and_an_open_case_fails_unless_it_is_tolerated():
+def test_against_a_baseline_its_floor_is_needed_and_an_open_case_fails_unless_it_is_tolerated():
     """A tolerated one stands in its table only."""
-    line = {"source": "a", "architecture": "a", "seeds": 10, "lowest": 0.97, "margin": 0.03, "line": 0.94}
-    asked = {"threshold": None, "baseline": line | {"most_seeds": 4}, "detail": "open"}
+    floor = {
+        "source": "a",
+        "architecture": "a",
+        "seeds": 10,
+        "lowest": 0.97,
+        "margin": 0.03,
+        "floor": 0.94,
+        "most_seeds": 4,
+    }
+    asked = {"threshold": None, "baseline": Floor(**floor), "detail": "open"}
     strict = content(record(verdict="inconclusive", **asked))
     assert ["mine", "memorization", "inconclusive", "1.000", "0.940", "open"] in rows(job_summary(strict))
     tolerant = content(record(verdict="inconclusive", tolerant=True, **asked))
@@ -126,7 +138,7 @@ def test_contracts_that_are_broken_or_warn_are_told_and_the_others_are_counted()
     contracts = [
         contract("output"),
         contract("causality", "fail", "position 3 sees 4"),
-        contract("lengths", "pass", "warning: length 1 raises"),
+        contract("lengths", "pass", "length 1 raises"),
         contract("state", "skipped", "there is no step"),
         contract("gradients", "error", "no model"),
     ]
@@ -137,7 +149,7 @@ def test_contracts_that_are_broken_or_warn_are_told_and_the_others_are_counted()
     ]
     assert "1 of 5 contracts hold; skipped: state\n- causality: **fail**: position 3 sees 4\n" in text
     assert "- lengths: **warning**: length 1 raises\n- gradients: **error**: no model\n" in text
-    warned = job_summary(content(record(), contracts=[contract("lengths", "pass", "warning: no")]))
+    warned = job_summary(content(record(), contracts=[contract("lengths", "pass", "no")]))
     assert warned.startswith("## MAD: mine passes\n")
 
 
@@ -247,12 +259,14 @@ def test_no_text_breaks_out_of_its_cell_or_line(name, setting, detail, verdict, 
             failed(architecture="x", setting="memorization[baseline]", detail=detail),
             contracts=[contract("broken", "fail", detail, architecture="x")],
         )
-        architecture = found["architectures"].pop("x")
-        architecture["settings"] = {setting: architecture["settings"]["memorization[baseline]"] | {"verdict": verdict}}
-        architecture["contracts"] = {contracted: architecture["contracts"]["broken"]}
-        found["architectures"][name] = architecture
-        found["environment"] = {"device": f"x{environment}"}
-        lines = job_summary(found).splitlines()
+        architecture = found.architectures["x"]
+        architecture = replace(
+            architecture,
+            settings={setting: replace(architecture.settings["memorization[baseline]"], verdict=verdict)},
+            contracts={contracted: architecture.contracts["broken"]},
+        )
+        where = replace(found.environment, device=f"x{environment}")
+        lines = job_summary(replace(found, architectures={name: architecture}, environment=where)).splitlines()
         return [(line.count("|"), line[:2], "<" in line, "[" in line, line.count("`")) for line in lines]
 
     ordinary = shape("name", "setting", "detail", "fail", "contract", "cpu")
@@ -315,9 +329,9 @@ def test_an_architecture_that_fails_has_one_annotation_at_its_factory():
 def test_what_passes_or_is_tolerated_has_no_annotation():
     tolerated = record("compression[baseline]", verdict="inconclusive", tolerant=True, detail="open")
     skipped = record("selective-copying[baseline]", None, verdict="skipped", detail="no bottleneck")
-    contracts = [contract(), contract("lengths", "pass", "warning: no"), contract("state", "skipped", "none")]
+    contracts = [contract(), contract("lengths", "pass", "no"), contract("state", "skipped", "none")]
     assert error_commands(content(record(), tolerated, skipped, contracts=contracts), {}) == []
-    assert len(error_commands(content(tolerated | {"tolerant": False}), {})) == 1
+    assert len(error_commands(content(replace(tolerated, tolerant=False)), {})) == 1
 
 
 def test_many_failing_settings_are_told_shortly():
@@ -344,10 +358,9 @@ def test_at_most_ten_annotations_of_which_the_last_names_the_others(count, told)
 def test_no_text_breaks_out_of_a_workflow_command(name, setting, detail, file):
     """One line, which GitHub's runner reads as what was meant; a file's name as it is."""
     found = content(failed(detail=detail))
-    mine = found["architectures"].pop("mine")
-    mine["settings"] = {setting: mine["settings"]["memorization[baseline]"]}
-    found["architectures"][name] = mine
-    (line,) = error_commands(found, {name: Place(file, 3)})
+    mine = found.architectures["mine"]
+    mine = replace(mine, settings={setting: mine.settings["memorization[baseline]"]})
+    (line,) = error_commands(replace(found, architectures={name: mine}), {name: Place(file, 3)})
     assert len(line.split("\n")) == len(line.split("\r")) == 1
     command, properties, message = parsed(line)
     assert command == "error" and properties["file"] == file and properties["line"] == "3"

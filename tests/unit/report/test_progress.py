@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 
 from pytest_mad.report.progress import Course, Work, count_text, duration, finished_line, live_text, time_left
+from pytest_mad.results.result import ContractResult
 from tests.oracles.parameters import steady
 
 
@@ -140,12 +141,5 @@ def test_what_is_not_there_leaves_no_gap():
 
 
 def test_a_contract_has_no_number():
-    record = {
-        "architecture": "a",
-        "contract": "output",
-        "verdict": "pass",
-        "detail": "",
-        "seconds": 0.04,
-        "stored": False,
-    }
-    assert finished_line(record, "[1/6]") == "mad::a::contract[output]  PASS  0.0 s"
+    result = ContractResult(architecture="a", contract="output", verdict="pass", seconds=0.04)
+    assert finished_line(result, "[1/6]") == "mad::a::contract[output]  PASS  0.0 s"

@@ -10,16 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mad.report.comparison import lines
-from pytest_mad.results.compare import compare, fails, passed
+from pytest_mad.results import compare as comparing
+from pytest_mad.results.result import SettingResult
+from pytest_mad.results.verdicts import fails, passes
 from tests.oracles.parameters import steady
-from tests.oracles.result_files import content, contents, contract, measured
+from tests.oracles.result_files import content, contents, contract, measured, run
 
-LINE = {"source": "main.json", "architecture": "mine", "seeds": 10, "lowest": 0.99, "margin": 0.03, "most_seeds": 4}
+FLOOR = {"source": "main.json", "architecture": "mine", "seeds": 10, "lowest": 0.99, "margin": 0.03, "most_seeds": 4}
 
 
-def asked(line):
-    """A baseline's line; the run that is held to it has no threshold."""
-    return {"baseline": LINE | {"line": line}, "threshold": None}
+def compare(a, b):
+    """Of the contents of two files."""
+    return comparing.compare(run(a), run(b))
+
+
+def asked(floor):
+    """A baseline's floor; the run that is held to it has no threshold."""
+    return {"baseline": FLOOR | {"floor": floor}, "threshold": None}
 
 
 def setting(normalized=1.0, verdict="pass", **changes):
@@ -167,10 +174,10 @@ def test_another_preset_makes_nothing_comparable():
         (("pass",), ("pass",), False, 0, None),
         (("pass",), ("fail", "a leak"), True, 1, ["contract x: pass -> fail", "  B: a leak"]),
         (("pass",), ("error", "raised"), True, 1, ["contract x: pass -> error", "  B: raised"]),
-        (("pass",), ("pass", "warning: slow"), False, 0, ["contract x: pass -> warning", "  B: warning: slow"]),
-        (("pass", "warning: slow"), ("pass", "warning: late"), False, 0, None),
-        (("pass", "warning: slow"), ("pass",), False, 0, ["contract x: warning -> pass"]),
-        (("pass", "warning: slow"), ("fail", "slow"), True, 1, ["contract x: warning -> fail", "  B: slow"]),
+        (("pass",), ("pass", "slow"), False, 0, ["contract x: pass -> warning", "  B: warning: slow"]),
+        (("pass", "slow"), ("pass", "late"), False, 0, None),
+        (("pass", "slow"), ("pass",), False, 0, ["contract x: warning -> pass"]),
+        (("pass", "slow"), ("fail", "slow"), True, 1, ["contract x: warning -> fail", "  B: slow"]),
         (("fail", "a leak"), ("pass",), False, 0, ["contract x: fail -> pass"]),
         (("fail", "a leak"), ("fail", "a leak"), False, 1, ["contract x: fail", "  B: a leak"]),
         (("pass",), ("skipped", "off: slow"), False, 0, ["contract x: pass -> skipped", "  B: off: slow"]),
@@ -179,7 +186,7 @@ def test_another_preset_makes_nothing_comparable():
         (("skipped", "off"), ("pass",), False, 0, ["contract x: skipped -> pass"]),
         (("skipped", "off"), ("skipped", "off"), False, 0, None),
         (("pass",), None, True, 1, ["contracts only in A: x (pass)"]),
-        (("pass", "warning: slow"), None, True, 1, ["contracts only in A: x (warning)"]),
+        (("pass", "slow"), None, True, 1, ["contracts only in A: x (warning)"]),
         (("fail", "a leak"), None, False, 0, ["contracts only in A: x (fail)"]),
         (None, ("pass",), False, 0, ["contracts only in B: x (pass)"]),
         (None, ("fail", "a leak"), False, 1, ["contracts only in B: x (fail)"]),
@@ -353,7 +360,7 @@ def test_rows_have_the_colour_of_what_they_mean():
     """Red is what exit code 1 is due to."""
     records = [measured(f"compression[{name}]", 1.0) for name in "abcd"]
     a = content(*records[:3], FAIL, contract("x"), contract("y"))
-    b = content(records[0], records[1] | {"verdict": "fail"}, records[3], PASS, contract("x", "pass", "warning: z"))
+    b = content(records[0], records[1] | {"verdict": "fail"}, records[3], PASS, contract("x", "pass", "z"))
     found = {line.text.split()[0]: line.colour for line in lines(compare(a, b), ("a.json", "b.json"), columns=200)}
     settings = [found[f"compression[{name}]"] for name in "abcd"] + [found["memorization"]]
     assert settings == [None, "red", "red", "yellow", "green"]
@@ -363,7 +370,7 @@ def test_rows_have_the_colour_of_what_they_mean():
 def test_quiet_is_what_the_exit_code_is_due_to_and_verbose_adds_reasons():
     """``-q`` and ``-v``."""
     a = content(PASS, measured("compression[baseline]", 1.0, detail="reached"), contract("x"))
-    b = content(FAIL, measured("compression[baseline]", 0.9, detail="reached"), contract("x", "pass", "warning: y"))
+    b = content(FAIL, measured("compression[baseline]", 0.9, detail="reached"), contract("x", "pass", "y"))
     quiet, usual, verbose = (shown(a, b, verbosity=verbosity) for verbosity in (-1, 0, 1))
     assert quiet[0] == "mine (1,000 parameters)" and quiet[-1] == usual[-1] == verbose[-1]
     assert not any("compression" in text or "contract x" in text or "MAD score" in text for text in quiet[:-1])
@@ -392,14 +399,15 @@ def test_a_file_is_the_same_as_itself(found):
 @given(contents(), contents())
 def test_better_is_worse_the_other_way_round(a, b):
     """And only in A is only in B. What both passed may be comparable in one direction only: where less was asked."""
-    there, back = compare(a, b), compare(b, a)
+    first, second = run(a), run(b)
+    there, back = comparing.compare(first, second), comparing.compare(second, first)
     rows = {(row.name, id(row.b), id(row.a)): row for row in back.rows}
     for row in there.rows:
         other = rows.pop((row.name, id(row.a), id(row.b)))
         assert other.mark == OPPOSITE.get(row.mark, other.mark)
         assert OPPOSITE.get(other.mark, row.mark) == row.mark
         if row.mark != other.mark and row.mark not in OPPOSITE:
-            assert passed(row.a) and passed(row.b) and {row.mark, other.mark} == {"same", "not comparable"}
+            assert passes(row.a) and passes(row.b) and {row.mark, other.mark} == {"same", "not comparable"}
     assert not rows
 
 
@@ -411,8 +419,8 @@ def test_exit_code_0_is_evidence(a, b):
     if found.exit_code == 0:
         for row in found.rows:
             assert not fails(row.b)
-            if passed(row.a) and "task" in row.a:
-                assert passed(row.b) and a["preset"] == b["preset"]
+            if passes(row.a) and isinstance(row.a, SettingResult):
+                assert passes(row.b) and a["preset"] == b["preset"]
                 assert all(row.a[key] == row.b[key] for key in ("task_version", "params"))
                 needed = row.a["threshold"]
                 assert (
@@ -421,8 +429,8 @@ def test_exit_code_0_is_evidence(a, b):
                     or row.b["verdict"] == row.a["verdict"] != "pass"
                     or row.b["baseline"]
                 )
-            elif passed(row.a):
-                assert passed(row.b) or row.b["verdict"] == "skipped"
+            elif passes(row.a):
+                assert passes(row.b) or row.b["verdict"] == "skipped"
 
 
 @steady

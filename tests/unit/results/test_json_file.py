@@ -12,34 +12,44 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mad.common.files import write_json
-from pytest_mad.results.result import Result
-from pytest_mad.results.result_file import result_file, scores
+from pytest_mad.common.records import plain
+from pytest_mad.results import result_file as module
+from pytest_mad.results.result import SettingResult
 from tests.oracles.parameters import steady
+from tests.oracles.result_files import setting_of
 
 
 def record(setting="memorization[baseline]", accuracy=0.75, normalized=0.5, architecture="mine", **changes):
     """A finished setting, as it reaches the report."""
-    result = Result(
+    result = SettingResult(
         architecture=architecture,
         setting=setting,
         task=setting.partition("[")[0],
         task_version=1,
         params={"vocab_size": 16},
         preset="tiny",
-        verdict="pass",
         accuracy=accuracy,
         accuracy_compat=accuracy,
         sequence_accuracy=accuracy,
         normalized=normalized,
         oracle=1.0,
         trivial=0.5,
-        **{"parameters": 10, "state_size": None} | changes,
+        **{"verdict": "pass", "parameters": 10, "state_size": None} | changes,
     )
-    return result.to_json()
+    return plain(result)
 
 
 def unfinished(setting, **changes):
-    return record(setting, None, None, parameters=None) | {"verdict": "error", "detail": "no luck"} | changes
+    return record(setting, None, None, parameters=None, verdict="error", detail="no luck") | changes
+
+
+def result_file(records, preset, contracts=()):
+    """The content of a result file."""
+    return module.to_json(module.run_of(map(setting_of, records), preset, contracts))
+
+
+def scores(records):
+    return module.scores(map(setting_of, records))
 
 
 RECORDS = [
@@ -80,11 +90,11 @@ def test_the_mad_score_weighs_tasks_equally(settings):
     assert scores(records[::-1])[1] == pytest.approx(mad_score)
 
 
-def test_the_result_file_has_the_form_of_schema_1():
+def test_the_result_file_has_the_form_of_schema_2():
     """Key by key as the design promises it."""
     content = result_file(RECORDS, "tiny")
     assert set(content) == {"schema", "preset", "command", "cut_short", "shards", "environment", "architectures"}
-    assert (content["schema"], content["preset"]) == (1, "tiny")
+    assert (content["schema"], content["preset"]) == (2, "tiny")
     assert set(content["environment"]) >= {"torch", "python", "device", "plugin"}
     assert content["environment"]["device"] == "cpu"
     mine = content["architectures"]["mine"]

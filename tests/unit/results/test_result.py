@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mad.architectures.architecture import from_factory
+from pytest_mad.common.records import plain
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.evaluation.setting import run_and_judge
-from pytest_mad.results.result import Result
+from pytest_mad.results.result import Best, SettingResult, TrialResult
+from pytest_mad.results.result_file import item_result
 from tests.oracles.parameters import steady
 from tests.unit.tiny import POINT, Tiny, make_setting
 
@@ -23,56 +25,62 @@ maybe = st.none() | shares
 numbers = st.integers(0, 10**12)
 params = st.dictionaries(texts, numbers | shares | st.booleans() | texts, max_size=3)
 trials = st.lists(
-    st.fixed_dictionaries(
-        {
-            "lr": shares,
-            "weight_decay": shares,
-            "seed": numbers,
-            "steps": numbers,
-            "stopped": st.sampled_from(["solved", "hopeless", "budget"]),
-            "curve": st.lists(st.tuples(numbers, shares).map(list), max_size=3),
-        }
+    st.builds(
+        TrialResult,
+        lr=shares,
+        weight_decay=shares,
+        seed=numbers,
+        steps=numbers,
+        stopped=st.sampled_from(["solved", "hopeless", "budget"]),
+        curve=st.lists(st.tuples(numbers, shares), max_size=3).map(tuple),
     ),
     max_size=2,
-)
-results = st.builds(
-    Result,
-    architecture=texts,
-    setting=texts,
-    task=texts,
-    task_version=numbers,
-    params=params,
-    preset=texts,
-    verdict=st.sampled_from(["pass", "fail", "regress", "inconclusive", "error", "skipped"]),
-    detail=texts,
-    accuracy=maybe,
-    accuracy_compat=maybe,
-    sequence_accuracy=maybe,
-    normalized=maybe,
-    oracle=shares,
-    trivial=shares,
-    threshold=maybe,
-    best=st.none() | st.fixed_dictionaries({"lr": shares, "weight_decay": shares, "seed": numbers}),
-    trials=trials,
-    parameters=st.none() | numbers,
-    state_size=st.none() | numbers,
-    seconds=shares,
-    stored=st.booleans(),
-    device=texts,
-    engine=texts,
-)
+).map(tuple)
+VERDICTS = ("pass", "fail", "regress", "inconclusive", "error", "skipped")
+
+
+@st.composite
+def results(draw):
+    """Any setting's record: with a score, or with a verdict that needs none."""
+    is_scored = draw(st.booleans())
+    task = draw(st.text("abc-", min_size=1, max_size=8))
+    return SettingResult(
+        architecture=draw(texts),
+        setting=f"{task}[{draw(texts)}]",
+        task=task,
+        task_version=draw(numbers),
+        params=draw(params),
+        preset=draw(texts),
+        verdict=draw(st.sampled_from(VERDICTS if is_scored else ("fail", "error", "skipped"))),
+        detail=draw(texts),
+        accuracy=draw(shares) if is_scored else None,
+        accuracy_compat=draw(maybe),
+        sequence_accuracy=draw(maybe),
+        normalized=draw(shares) if is_scored else None,
+        oracle=draw(shares),
+        trivial=draw(shares),
+        threshold=draw(maybe),
+        best=draw(st.none() | st.builds(Best, lr=shares, weight_decay=shares, seed=numbers)),
+        trials=draw(trials),
+        parameters=draw(st.none() | numbers),
+        state_size=draw(st.none() | numbers),
+        seconds=draw(shares),
+        stored=draw(st.booleans()),
+        device=draw(texts),
+        engine=draw(texts),
+    )
 
 
 @steady
-@given(results)
+@given(results())
 def test_a_result_survives_the_way_through_json(result):
     """From a worker to the controller, and from a run to its file, nothing is lost."""
-    assert Result.from_json(json.loads(json.dumps(result.to_json(), allow_nan=False))) == result
-    assert set(result.to_json()) == {field.name for field in dataclasses.fields(Result)}
+    assert item_result(json.loads(json.dumps(plain(result), allow_nan=False))) == result
+    assert set(plain(result)) == {field.name for field in dataclasses.fields(SettingResult)}
 
 
 @steady
-@given(results)
+@given(results())
 def test_only_a_pass_has_passed(result):
     """No other verdict lets a test through."""
     assert result.passed is (result.verdict == "pass")
@@ -81,23 +89,23 @@ def test_only_a_pass_has_passed(result):
 
 
 @steady
-@given(results)
+@given(results())
 def test_what_a_record_holds_is_its_own(result):
     """Changing the plain values does not change the result."""
     before = dataclasses.replace(result)
-    record = result.to_json()
+    record = plain(result)
     record["params"]["more"] = 1
     record["trials"].append({})
     assert result == before
     assert "more" not in result.params
 
 
-def plain(value):
+def is_plain(value):
     """Nothing but what JSON knows: no NumPy number, no tuple, no path."""
     if type(value) is dict:
-        return all(type(key) is str and plain(item) for key, item in value.items())
+        return all(type(key) is str and is_plain(item) for key, item in value.items())
     if type(value) is list:
-        return all(map(plain, value))
+        return all(map(is_plain, value))
     return value is None or type(value) in (str, int, float, bool)
 
 
@@ -138,8 +146,8 @@ def test_the_result_of_a_run_is_plain_and_complete(factory, verdict, detail, see
     setting = make_setting(steps=20, threshold=0.1)
     architecture = from_factory(factory, name="mine")
     outcome = run_and_judge(architecture, setting, RunOptions(seeds=seeds, device="cpu"))
-    record = outcome.result.to_json()
-    assert plain(record)
+    record = plain(outcome.result)
+    assert is_plain(record)
     assert (record["verdict"], record["architecture"], record["setting"]) == (verdict, "mine", "memorization[baseline]")
     assert detail in record["detail"]
     assert len(record["detail"].splitlines()) == 1
@@ -169,7 +177,7 @@ def test_of_several_seeds_the_lowest_score_is_reported():
     together = run_and_judge(from_factory(Tiny), setting, RunOptions(first_seed=3, seeds=3, device="cpu")).result
     worst = min(runs, key=lambda seed: runs[seed].normalized)
     assert together.normalized == runs[worst].normalized < max(r.normalized for r in runs.values())
-    assert together.best["seed"] == worst
+    assert together.best.seed == worst
     assert together.accuracy_compat == runs[worst].accuracy_compat
     assert "3 seeds" in together.detail
 
@@ -183,5 +191,5 @@ def test_the_explanation_is_one_sentence_with_the_numbers_in_it():
     assert f"accuracy {result.accuracy:.3f}" in text
     assert f"trivial {setting.trivial:.3f}, oracle {setting.oracle:.3f}" in text
     assert len(text.splitlines()) == 1
-    unfinished = dataclasses.replace(result, accuracy=None, verdict="error", detail="no luck")
+    unfinished = dataclasses.replace(result, accuracy=None, normalized=None, verdict="error", detail="no luck")
     assert unfinished.explain() == "mine, memorization[baseline]: error: no luck"

@@ -1,0 +1,61 @@
+"""Result files of earlier schemas, in today's form. Histories of a project hold files of all of them.
+
+One function per schema turns its content into that of the next. Whatever has another form than that schema's is left as
+it is: the reader says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pytest_mad.common.records import Plain, WrongError, require
+
+#: Of the files that this version writes.
+SCHEMA = 2
+
+Content = dict[str, Plain]
+
+
+def upgrade(content: Content) -> None:
+    """Bring a content into the form of :data:`SCHEMA`. Raises :class:`~pytest_mad.common.records.WrongError`."""
+    if "schema" not in content:
+        raise WrongError("has no 'schema'")
+    schema = content["schema"]
+    known = [*_UPGRADES, SCHEMA]
+    require(type(schema) is int and schema in known, schema, " or ".join(map(str, known)), "schema")
+    for before in range(schema, SCHEMA):
+        _UPGRADES[before](content)
+
+
+def objects(content: Content, *keys: str) -> Iterator[Content]:
+    """The objects in tables of tables: ``objects(content, "architectures", "settings")`` are all settings."""
+    table = content.get(keys[0])
+    for one in table.values() if isinstance(table, dict) else ():
+        if isinstance(one, dict):
+            yield from objects(one, *keys[1:]) if len(keys) > 1 else (one,)
+
+
+def _from_1(content: Content) -> None:
+    """Schema 1 had no warnings but texts that begin so, a *line* for a floor, and in its first days fewer keys."""
+    for key, default in (("command", ""), ("cut_short", False), ("shards", [])):
+        content.setdefault(key, default)
+    for setting in objects(content, "architectures", "settings"):
+        for key, default in (("scores", []), ("recipe", ""), ("tolerant", False), ("note", "")):
+            setting.setdefault(key, default)
+        baseline = setting.get("baseline")
+        if isinstance(baseline, dict) and "line" in baseline:
+            baseline["floor"] = baseline.pop("line")
+    for contract in objects(content, "architectures", "contracts"):
+        contract["warned"] = _warned(contract)
+        if contract["warned"]:
+            contract["detail"] = ""
+
+
+def _warned(contract: Content) -> list[str]:
+    detail = contract.get("detail")
+    is_warning = contract.get("verdict") == "pass" and isinstance(detail, str) and detail
+    return [str(detail).removeprefix("warning: ")] if is_warning else []
+
+
+#: From each schema to the next.
+_UPGRADES: dict[int, Callable[[Content], None]] = {1: _from_1}
