@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_mad
+from benchmarks.command import command_line
 from benchmarks.record import RESULTS
 from pytest_mad.common.files import read_json
 from pytest_mad.gate.baseline import Entry
@@ -27,6 +28,7 @@ SHIPPED = Path(pytest_mad.__file__).parent / "baselines"
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     SHIPPED.mkdir(exist_ok=True)
     for file in sorted(RESULTS.glob(f"calibrate-{PRESET}-*.json")):
         entries = baseline_of(file)
