@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest_mad
+from benchmarks.command import command_line
 from benchmarks.record import RESULTS
 from pytest_mad.common.files import read_json
 from pytest_mad.gate.baseline import Entry
@@ -28,6 +29,7 @@ SHIPPED = Path(pytest_mad.__file__).parent / "baselines"
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     SHIPPED.mkdir(exist_ok=True)
     for file in sorted(RESULTS.glob(f"calibrate-{PRESET}-*.json")):
         entries = baseline_of(file)

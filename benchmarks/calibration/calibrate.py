@@ -10,12 +10,12 @@ are not trained again.
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import command_line
 from benchmarks.record import RESULTS, save
 from pytest_mad.architectures.targets import from_target
 from pytest_mad.common.records import plain
@@ -26,7 +26,7 @@ from pytest_mad.presets.setting import Setting, select
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--preset", default="smoke")
     parser.add_argument("--arch", default="reference_archs.transformer:make_model")
     parser.add_argument("--seeds", type=int, default=20)

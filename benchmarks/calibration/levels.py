@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from benchmarks.command import command_line
 from pytest_mad.presets.reading import preset_names, settings
 from pytest_mad.tasks import levels
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     levels.committed().clear()
     for preset in preset_names():
         for setting in settings(preset).values():

@@ -9,7 +9,6 @@ writes the table into ``reference_archs/README.md``.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import command_line
 from benchmarks.record import RESULTS, save
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +109,7 @@ def write_table(results: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--only", default=",".join(ARCHITECTURES))
     parser.add_argument("--again", action="store_true")
     arguments = parser.parse_args()

@@ -10,7 +10,6 @@ totals.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import multiprocessing
@@ -19,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Any
 
+from benchmarks.command import command_line
 from benchmarks.record import RESULTS, save
 from pytest_mad.gate import Floor, draw_floor
 
@@ -46,7 +46,7 @@ SLOWNESS = {"transformer": 1.0, "deltanet": 2.0, "gated_deltanet": 2.0, "mamba":
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--only", help="names of changes, with commas between them")

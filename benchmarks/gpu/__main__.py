@@ -34,6 +34,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.command import command_line
 from benchmarks.record import save
 from benchmarks.speed.operators import CASES, Arguments, Case, Shape, Source, pairs
 from pytest_mad.common.packages import version
@@ -55,7 +56,7 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     kernels = commands.add_parser("kernels", help="every kernel against its reference")
     kernels.add_argument("--only", nargs="+", choices=CASES, metavar="NAME", help=", ".join(CASES))

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.command import command_line
 from benchmarks.record import update
 from pytest_mad.suite.xdist import cores
 
@@ -146,7 +147,7 @@ def measured(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     commands = parser.add_subparsers(required=True)
     scale_simulated.add_arguments(commands.add_parser("simulate"))
     real = commands.add_parser("measure")

@@ -10,7 +10,6 @@ verdict ``error`` and its cause, and every run must end. Prints a line per run a
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -22,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import command_line
 from benchmarks.record import save
 
 #: Seconds after which a run counts as hanging.
@@ -106,7 +106,7 @@ def disturbed(folder: Path, workers: int, most: int, draw: random.Random) -> int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--most", type=int, default=6)
     parser.add_argument("--workers", type=int, default=2)

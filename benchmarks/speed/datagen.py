@@ -8,13 +8,13 @@ Prints a line per setting in sequences per second, and the wall time of all sett
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import time
 from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.command import command_line
 from benchmarks.record import save
 from pytest_mad.presets.reading import settings
 
@@ -32,7 +32,7 @@ def generate(name: str) -> tuple[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--workers", type=int, default=2)
     workers = parser.parse_args().workers
 

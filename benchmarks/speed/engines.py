@@ -11,13 +11,13 @@ and not under another.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from benchmarks.command import command_line
 from benchmarks.record import save
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.architectures.targets import from_target
@@ -34,7 +34,7 @@ WAYS = {"loop": ("loop", float("inf")), "compiled": ("loop", 0.0), "vmap": ("vma
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--arch", default="reference_archs.transformer:make_model")
     parser.add_argument("--tasks")
     parser.add_argument("--seeds", type=int, default=2)

@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.calibration.calibrate import is_known
 from benchmarks.calibration.scoreboard import ARCHITECTURES
+from benchmarks.command import command_line
 from benchmarks.gate.rates import rate
 from benchmarks.record import RESULTS, save
 from pytest_mad import settings
@@ -174,6 +175,7 @@ def row(rule: Rule, found: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     courses, outdated = recorded(RESULTS.glob("calibrate-smoke-*.json"))
     judged = {rule: judge(rule, courses) for rule in RULES}
     scoreboard = json.loads((RESULTS / "scoreboard.json").read_text(encoding="utf-8"))["architectures"]

@@ -10,7 +10,6 @@ write. Ends with an error if a ratio is above the limit.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from benchmarks.command import command_line
 from benchmarks.record import save
 from pytest_mad.architectures.backbones import LanguageModel
 from pytest_mad.layers import build_layer, layer_names
@@ -34,7 +34,7 @@ WARM_UP = 2
 
 def main() -> None:
     mixers = [name for name in layer_names() if not is_channel_mixer(name)]
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--only", nargs="+", choices=mixers, metavar="NAME")
     arguments = parser.parse_args()

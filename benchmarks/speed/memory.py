@@ -10,7 +10,6 @@ and prints what that adds. Writes ``benchmarks/results/memory.json``. POSIX only
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import resource
 import sys
@@ -21,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import command_line
 from benchmarks.record import save
 from pytest_mad.architectures.targets import from_target
 from pytest_mad.evaluation.options import RunOptions
@@ -76,7 +76,7 @@ def asked(function: Callable[..., None], *arguments: object, answers: int = 1) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     count = parser.parse_args().rounds
     peaks = [round(mib, 1) for mib in asked(rounds, count, answers=count)]

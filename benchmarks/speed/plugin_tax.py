@@ -8,7 +8,6 @@ Collects a made-up project of 40 files in interleaved pairs of fresh processes, 
 
 from __future__ import annotations
 
-import argparse
 import random
 import statistics
 import subprocess
@@ -17,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.command import command_line
 from benchmarks.record import save
 
 FILES, TESTS = 40, 25
@@ -38,7 +38,7 @@ def median_interval(values: list[float], draws: int = 5_000) -> tuple[float, flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--pairs", type=int, default=60)
     pairs = parser.parse_args().pairs
 

@@ -12,7 +12,6 @@ those of the first run, no stored training may be written anew, and no file may 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -25,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import command_line
 from benchmarks.record import RESULTS, save
 from pytest_mad.common.files import read_json
 
@@ -97,7 +97,7 @@ def kill_again_and_again(arch: str, tasks: str | None, kills: int, longest: floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--arch", default="reference_archs.transformer:make_model")
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--kills", type=int, default=20)

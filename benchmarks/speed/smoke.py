@@ -8,7 +8,6 @@ Starts the console script ``pytest`` once per seed and number of workers (0: one
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import command_line
 from benchmarks.record import save
 
 
@@ -45,7 +45,7 @@ def run(arch: str, seed: int, workers: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--arch", default="reference_archs.transformer:make_model")
     parser.add_argument("--seeds", default="0-9")
     parser.add_argument("--workers", default="2,0")

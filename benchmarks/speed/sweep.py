@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from benchmarks.calibration.scoreboard import ARCHITECTURES
+from benchmarks.command import command_line
 from benchmarks.record import RESULTS, save
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.architectures.build import build_model
@@ -43,7 +44,7 @@ LIMITS = {"passing": 0.25, "failing": 0.7}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--passing", default="transformer", choices=ARCHITECTURES, metavar="NAME")
     parser.add_argument("--failing", default="channel_only", choices=ARCHITECTURES, metavar="NAME")
     parser.add_argument("--task", default="memorization")

@@ -15,7 +15,6 @@ of 0.75 for the transformer.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import multiprocessing
 import os
@@ -31,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.calibration.scoreboard import ARCHITECTURES
+from benchmarks.command import command_line
 from benchmarks.record import update
 from pytest_mad.architectures.build import build_model
 from pytest_mad.architectures.targets import from_target
@@ -65,7 +65,7 @@ Step = Callable[[], object]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--arch", metavar="NAME,...", help="default: all at smoke sizes, else the transformer")
     parser.add_argument("--size", choices=FACTORIES, default="smoke")
     parser.add_argument("--setting", default="in-context-recall[baseline]", metavar="ID")

@@ -10,7 +10,6 @@ import signal
 
 import pytest
 
-from pytest_mad.common.files import FileError
 from pytest_mad.evaluation import sweep
 from pytest_mad.gate import baseline as module
 from pytest_mad.gate.baseline import read_entries
@@ -204,15 +203,15 @@ def test_a_killed_run_leaves_the_baseline_whole(project, recorded):
     assert (project.path / "b.json").read_bytes() == before
 
 
-BAD = [
-    "",
-    "{",
-    "[]",
-    '{"schema": 2}',
-    '{"schema": 1, "architectures": {"a": {"b": 1}}}',
-    '{"schema": NaN}',
-    "\x80\x04.",
-]
+BAD = {
+    "": "is not JSON: Expecting value",
+    "{": "is not JSON: Expecting property name",
+    "[]": "holds a list, but must hold an object",
+    '{"schema": 2}': "is no baseline: schema is 2, but must be 1",
+    '{"schema": 1, "architectures": {"a": {"b": 1}}}': "is no baseline: a setting is 'b', but must be named as in task[baseline]",
+    '{"schema": NaN}': "has the number NaN",
+    "\x80\x04.": "is not JSON: Expecting value",
+}
 
 
 @pytest.mark.parametrize("option", ["--mad-baseline", "--mad-update-baseline"])
@@ -221,10 +220,8 @@ def test_a_bad_file_is_one_line_and_stays_as_it_is(project, option, text):
     """Before anything is trained."""
     path = project.path / "b.json"
     path.write_text(text)
-    with pytest.raises(FileError) as found:
-        read_entries(path)
     line = usage_error(project.models(f"{option}=b.json"))
-    assert line.startswith(f"ERROR: {option}=") and line.endswith(f"b.json: {found.value}")
+    assert line.startswith(f"ERROR: {option}=") and f"b.json: {BAD[text]}" in line
     assert path.read_text() == text
 
 
@@ -505,7 +502,7 @@ def test_the_command_that_adds_an_entry_records_as_the_preset_says(project):
             "takes the place of thresholds, so leave --mad-threshold out",
         ),
         (("--mad-update-baseline=transformer",), "comes with the package; write transformer.json"),
-        ((f"--mad-baseline={'x' * 300}",), "did you mean"),
+        ((f"--mad-baseline={'x' * 300}",), "that comes with the package; known: deltanet, gated_deltanet, transformer"),
         ((f"--mad-json={'x' * 300}",), "cannot be written: File name too long"),
         (("--mad-json=pipe",), "is no regular file"),
     ],
@@ -513,7 +510,7 @@ def test_the_command_that_adds_an_entry_records_as_the_preset_says(project):
 def test_what_makes_no_sense_is_one_line(project, recorded, options, said):
     os.mkfifo(project.path / "pipe")
     line = usage_error(project.models(*options))
-    assert line.endswith(said) or "; known: " in line
+    assert line.endswith(said)
 
 
 def test_a_link_leads_to_the_file_that_is_written(project):

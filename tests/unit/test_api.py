@@ -260,11 +260,16 @@ def test_a_name_belongs_to_one_task(echo):
 
 
 def test_every_public_name_is_there():
-    """Found when first used, listed by dir(), and nothing else is."""
-    for name in pytest_mad.__all__:
-        assert getattr(pytest_mad, name) is not None
-        assert name in dir(pytest_mad)
-    assert pytest_mad.evaluate is evaluate
+    """Found when first used, where it is written, and listed by dir(); nothing else is."""
+    public = {
+        *("Task", "TaskParams", "Batch", "Players", "register_task", "task_names", "settings", "Setting"),
+        *("build_layer", "layer_names", "register_layer", "evaluate", "evaluate_suite", "Result", "SuiteScore"),
+        *("Subject", "ContractError", "NotApplicableError", "register_contract", "__version__"),
+    }
+    assert sorted(public) == sorted(pytest_mad.__all__) == dir(pytest_mad)
+    for name in public - {"__version__"}:
+        found = getattr(pytest_mad, name)
+        assert found.__name__ == name and found.__module__.startswith("pytest_mad.")
     with pytest.raises(AttributeError, match="module 'pytest_mad' has no attribute 'evaluat'"):
         _ = pytest_mad.evaluat
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_mad.architectures.backbones import INIT_STD, AutoEncoder, Decoder, LanguageModel, sincos_table
+from pytest_mad.architectures.backbones import AutoEncoder, Decoder, LanguageModel, sincos_table
 from pytest_mad.layers import build_layer
 
 torch.set_num_threads(1)
@@ -76,7 +76,7 @@ def test_language_model_is_a_residual_stack() -> None:
 
 def test_language_model_initialisation() -> None:
     model = LanguageModel(stack(), dim=DIM, vocab_size=1000, max_length=LENGTH)
-    assert model.trunk.token_embeds.weight.std().item() == pytest.approx(INIT_STD, rel=0.05)
+    assert model.trunk.token_embeds.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert (model.head.bias == 0).all()
     assert model.head.weight.abs().max() <= 1 / math.sqrt(DIM)  # PyTorch's own
     assert model.head.weight is not model.trunk.token_embeds.weight
@@ -86,7 +86,7 @@ def test_decoder_initialisation() -> None:
     decoder = Decoder(128, 64, LENGTH)
     linears = [module for module in decoder.modules() if isinstance(module, nn.Linear)]
     assert len(linears) == 3
-    assert all(linear.weight.std().item() == pytest.approx(INIT_STD, rel=0.05) for linear in linears)
+    assert all(linear.weight.std().item() == pytest.approx(0.02, rel=0.05) for linear in linears)
     assert all((linear.bias == 0).all() for linear in linears)
 
 
@@ -98,7 +98,7 @@ def test_special_initialisation_survives_except_in_compat() -> None:
     assert kept.is_untouched()
     assert encoded.is_untouched()
     assert (redrawn.linear.bias == 0).all()
-    assert redrawn.linear.weight.std().item() == pytest.approx(INIT_STD, rel=0.2)
+    assert redrawn.linear.weight.std().item() == pytest.approx(0.02, rel=0.2)
 
 
 def test_decoder_table() -> None:

@@ -18,7 +18,7 @@ from pytest_mad import evaluate
 from pytest_mad.api import StoreWarning
 from pytest_mad.architectures.architecture import from_factory
 from pytest_mad.evaluation.sweep import run_sweep
-from pytest_mad.store.folder import MARK, MOST, SCHEMA, DamagedError, ElsewhereError, Store, key_of
+from pytest_mad.store.folder import MARK, MOST, DamagedError, ElsewhereError, Store, key_of
 from pytest_mad.store.trials import trial_from
 from tests.unit.tiny import CPU, POINT, Tiny, make_setting
 
@@ -43,7 +43,7 @@ def test_what_is_written_is_found_under_its_key(tmp_path):
     }
     assert list(store.find("contract", KEY)) == list(store.find("trial", key_of({"task": "other"}))) == []
     assert (store.folder / ".gitignore").read_text() == "*\n"
-    assert json.loads((store.folder / MARK).read_text()) == {"schema": SCHEMA}
+    assert json.loads((store.folder / "store.json").read_text()) == {"schema": 1}
 
 
 def test_only_the_last_used_are_kept(tmp_path):

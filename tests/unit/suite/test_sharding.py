@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from types import SimpleNamespace
 
 import execnet
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xdist.scheduler import LoadScheduling
 
+from benchmarks.scale.simulated import bound, xdist_makespan
 from pytest_mad.presets.reading import settings
 from pytest_mad.suite.header import header_lines
 from pytest_mad.suite.xdist import cores, equip, order
@@ -32,6 +31,19 @@ def test_every_item_is_sent_once(costs, workers):
     assert all(type(index) is int for index in found)
     assert found == order(list(costs), workers)
     assert costs == before
+
+
+@pytest.mark.parametrize(
+    ("costs", "workers", "sent"),
+    [
+        ([1, 7, 3], 2, [3, 7, 1]),  # fewer than two each: the longest is dealt out alone, the others share a worker
+        ([4, 1, 3, 2], 2, [4, 1, 3, 2]),
+        ([6, 2, 5, 1, 4, 3], 2, [6, 3, 5, 4, 2, 1]),  # few: with the shortest of the first two each
+        ([8, 1, 7, 2, 6, 3, 5, 4, 9], 2, [9, 1, 8, 2, 7, 6, 5, 4, 3]),  # many: with the shortest of all
+    ],
+)
+def test_an_order_by_hand(costs, workers, sent):
+    assert [costs[i] for i in order(costs, workers)] == sent
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -64,64 +76,6 @@ def test_equal_costs_keep_their_order_among_themselves(costs, workers):
         assert costs[first] > costs[second] or first < second
 
 
-class Worker:
-    """xdist's: works items off in their order, but begins one only when it knows the next, or that there is none."""
-
-    def __init__(self, name):
-        self.gateway = SimpleNamespace(id=name, spec=name)
-        self.queue, self.shutting_down, self.free_at, self.running = [], False, 0.0, None
-
-    def send_runtest_some(self, indices):
-        self.queue += indices
-
-    def shutdown(self):
-        self.shutting_down = True
-
-
-class Config:
-    """As much of pytest's as the scheduler asks for."""
-
-    def __init__(self, workers):
-        self.workers = workers
-
-    def getoption(self, name):
-        return None
-
-    def getvalue(self, name):
-        return [f"{self.workers}*popen"] if name == "tx" else None
-
-
-def makespan(costs, workers):
-    """When the last item ends if xdist's own scheduler hands them out in this order."""
-    scheduler = LoadScheduling(Config(workers), SimpleNamespace(loadsched=lambda *_: None))
-    team = [Worker(f"gw{i}") for i in range(workers)]
-    for worker in team:
-        scheduler.add_node(worker)
-    for worker in team:
-        scheduler.add_node_collection(worker, [str(i) for i in range(len(costs))])
-    scheduler.schedule()
-    now, done = 0.0, []
-    while len(done) < len(costs):
-        for worker in team:
-            may_begin = len(worker.queue) > 1 or (worker.queue and worker.shutting_down)
-            if worker.running is None and may_begin:
-                worker.running = worker.queue.pop(0)
-                worker.free_at = now + costs[worker.running]
-        busy = [worker for worker in team if worker.running is not None]
-        worker = min(busy, key=lambda w: w.free_at)
-        now = worker.free_at
-        done.append(worker.running)
-        index, worker.running = worker.running, None
-        scheduler.mark_test_complete(worker, index, duration=costs[index])
-    assert sorted(done) == list(range(len(costs)))
-    return now
-
-
-def share(costs, workers):
-    """What no order can beat: an equal share, or the longest item."""
-    return max(sum(costs) / workers, *costs)
-
-
 @pytest.mark.parametrize("workers", [2, 3, 4, 5, 6, 7])
 def test_smoke_keeps_its_workers_busy(workers):
     """xdist's own scheduler, given the smoke preset's costs, ends within a quarter of an equal share.
@@ -131,7 +85,7 @@ def test_smoke_keeps_its_workers_busy(workers):
     costs = [setting.cost for setting in settings("smoke").values()]
     assert len(set(costs)) > 1
     ordered = [costs[i] for i in order(costs, workers)]
-    assert makespan(ordered, workers) <= 1.25 * share(costs, workers)
+    assert xdist_makespan(ordered, workers) <= 1.25 * bound(costs, workers)
 
 
 def test_six_items_on_two_workers_are_balanced_whatever_their_costs():
@@ -146,7 +100,7 @@ def test_six_items_on_two_workers_are_balanced_whatever_their_costs():
             "longest first": sorted(costs, reverse=True),
         }
         for name, ordered in orders.items():
-            late[name] += makespan(ordered, 2) > 1.25 * share(costs, 2)
+            late[name] += xdist_makespan(ordered, 2) > 1.25 * bound(costs, 2)
     assert late["order"] == 0
     assert late["as given"] > 10
     assert late["longest first"] > 10
@@ -158,7 +112,7 @@ def test_larger_suites_and_more_workers_are_balanced_too(items, workers):
     rng = np.random.default_rng(items)
     for _ in range(30):
         costs = rng.lognormal(0, 1, items).tolist()
-        assert makespan([costs[i] for i in order(costs, workers)], workers) <= 1.5 * share(costs, workers)
+        assert xdist_makespan([costs[i] for i in order(costs, workers)], workers) <= 1.5 * bound(costs, workers)
 
 
 def test_cores_are_those_this_process_may_use(monkeypatch):

@@ -32,7 +32,7 @@ def ends(found):
     return [(t.point, t.seed, t.steps, t.stopped) for t in found.trials]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "loop"])
 def test_an_engine_trains_what_the_loop_trains(engine):
     found, expected = sweep(engine, setting_of()), sweep("loop", setting_of())
     assert ends(found) == ends(expected)
@@ -47,7 +47,7 @@ def test_a_race_ends_with_the_first_point_that_meets_the_requirement(engine):
     setting = setting_of(points=POINTS[1:], threshold=0.2, race=True, steps=200, solved_at=0.5)
     found = sweep(engine, setting)
     assert ends(found) == ends(sweep("loop", setting))
-    assert len(found.trials) == 1
+    assert [(trial.point, trial.stopped) for trial in found.trials] == [(POINTS[1], "solved")]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -82,7 +82,7 @@ def test_engines_do_not_share_their_trials(tmp_path):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_point_that_diverges_takes_no_other_with_it(engine):
     setting = setting_of(points=(Point(lr=1e30), *POINTS))
-    assert ends(sweep(engine, setting)) == ends(sweep("loop", setting))
+    assert ends(sweep(engine, setting)) == [(point, 0, 40, "budget") for point in POINTS]
     with pytest.raises(TrialError, match="lr 1e\\+30"):
         sweep(engine, setting_of(points=(Point(lr=1e30),)))
 
