@@ -89,9 +89,13 @@ def _add_merge(commands: Any) -> None:
     text = "Join result files, those of shards for example, into one report."
     more = "Exit code 1 if anything in them fails, or a shard is missing."
     parser = _add(commands, "merge", merge_files, text, more)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="A file of --mad-json, or a pattern such as 's-*.json'.")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="A file of --mad-json, or a pattern such as 's-*.json'."
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write all results to this file.")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="Write a report to read: one self-contained HTML file.")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="Write a report to read: one self-contained HTML file."
+    )
     parser.add_argument(
         "--benchmark-json",
         type=Path,
@@ -289,7 +293,9 @@ def show_store(arguments: argparse.Namespace) -> int:
 def _nearest_store() -> Path:
     """Where a run in this folder keeps results: in pytest's root, which is here or above."""
     here = Path.cwd()
-    return next((one for place in (here, *here.parents) if (one := place / ".pytest_mad").is_dir()), here / ".pytest_mad")
+    return next(
+        (one for place in (here, *here.parents) if (one := place / ".pytest_mad").is_dir()), here / ".pytest_mad"
+    )
 
 
 def _content_of(store: Store) -> str:

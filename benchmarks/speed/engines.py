@@ -21,7 +21,6 @@ from benchmarks.command import command_line
 from benchmarks.record import save
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.architectures.targets import from_target
-from pytest_mad.evaluation.requirement import Requirement
 from pytest_mad.evaluation.sweep import run_sweep
 from pytest_mad.presets.reading import settings
 from pytest_mad.presets.setting import Setting, select
@@ -71,7 +70,7 @@ def trials(architecture: Architecture, setting: Setting, seed: int, way: str) ->
     """Score, steps and end of each point's trial; 0 and no end for one that gave no score."""
     engine, compiled.WORTH_COMPILING = WAYS[way]
     try:
-        sweep = run_sweep(architecture, setting, seed, requirement=Requirement(), device=CPU, engine=engine)
+        sweep = run_sweep(architecture, setting, seed, device=CPU, engine=engine)
     finally:
         compiled.WORTH_COMPILING = WORTH
     found = {

@@ -66,7 +66,7 @@ def run_sweep(
     setting: Setting,
     seed: int,
     *,
-    requirement: Requirement,
+    requirement: Requirement | None = None,
     device: torch.device,
     data_dir: Path | None = None,
     progress: Progress | None = None,
@@ -75,6 +75,8 @@ def run_sweep(
     engine: str = "loop",
 ) -> Sweep:
     """Train the recipe's points in their order, or find them in the store, and keep the best.
+
+    Without a ``requirement`` it is the setting's own threshold.
 
     Raises what :func:`~pytest_mad.architectures.build.build_model` raises, :class:`NotCausalError`,
     :class:`~pytest_mad.training.trial.TrialError` when no point gave a score, and
@@ -86,7 +88,7 @@ def run_sweep(
         setting,
         seed,
         setting.recipe.points,
-        requirement=requirement,
+        requirement=requirement or Requirement(threshold=setting.threshold),
         device=device,
         data_dir=data_dir,
         progress=progress,

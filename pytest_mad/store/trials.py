@@ -114,7 +114,7 @@ class StoredTrial:
         mine, tensors, spec = self._identity, stored.tensors(), self._spec
         header = header_of(TrialHeader, stored)
         trial = header.trial
-        if (trial.point, trial.seed) != (spec.point, spec.seed):
+        if (trial.point, trial.seed) != (spec.point, spec.seed) or not trial.curve:
             raise DamagedError("is another trial")
         by_evidence = mine.start.is_enough and header.by_evidence
         if not (by_evidence or mine.is_marked(header)) or not mine.start.agrees(below("start.", tensors)):

@@ -51,31 +51,29 @@ def test_the_contracts_and_how_much_they_matter():
 def test_a_kept_contract_passes_without_a_word():
     result, traceback = run(Model, "output")
     assert (result.verdict, result.detail, traceback) == ("pass", "", "")
-    assert result.passed and not result.is_warning
+    assert result.passed and not result.warned
     assert (result.architecture, result.contract) == ("mine", "output")
 
 
 def test_a_hard_contract_fails():
     result, traceback = run(LEAKY, "causality")
-    assert result.verdict == "fail" and not result.passed and not result.is_warning and not traceback
+    assert result.verdict == "fail" and not result.passed and not result.warned and not traceback
     assert result.explain() == f"mine, contract causality: fail: {result.detail}"
     assert result.detail.startswith("not causal: ")
 
 
 def test_a_soft_one_warns():
     result, _ = run(Eights, "lengths")
-    assert result.verdict == "pass" and result.passed and result.is_warning
-    assert (
-        result.detail
-        == "warning: a batch of 2 sequences of 1 token raises ValueError: the length must be a multiple of 8"
-    )
+    assert result.verdict == "pass" and result.passed and result.detail == ""
+    assert result.warned == ("a batch of 2 sequences of 1 token raises ValueError: the length must be a multiple of 8",)
+    assert result.explain() == f"mine, contract lengths: pass: warning: {result.warned[0]}"
 
 
 @pytest.mark.parametrize(("build", "name"), [(LEAKY, "causality"), (Eights, "lengths")])
 def test_the_users_mode_stands_above_the_contracts_own(build, name):
     outcomes = {mode: run(build, name, modes=[(name, Mode(mode, "why"))])[0] for mode in ("fail", "warn", "off")}
     assert {mode: r.verdict for mode, r in outcomes.items()} == {"fail": "fail", "warn": "pass", "off": "skipped"}
-    assert outcomes["warn"].is_warning and not outcomes["off"].is_warning
+    assert outcomes["warn"].warned and not outcomes["off"].warned
     assert outcomes["off"].detail == "switched off: why"
 
 
@@ -316,7 +314,7 @@ def test_a_users_own_contract_joins(registry):
     assert run(Model, "small")[0].detail.endswith(" parameters")
     assert run(Model, "small")[0].verdict == "fail" and first(Model).startswith("contract small is broken: ")
     assert run(Model, "never")[0].verdict == "skipped"
-    assert run(Model, "small", modes=[("small", Mode("warn"))])[0].is_warning
+    assert run(Model, "small", modes=[("small", Mode("warn"))])[0].warned
 
 
 def test_a_name_can_be_taken_once(registry):

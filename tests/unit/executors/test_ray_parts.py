@@ -169,7 +169,7 @@ def test_a_verdict_on_one_trial_ends_the_others(use):
         verdict = {"architecture": "tiny", "contract": "output", "verdict": "pass", "detail": "", "seconds": 0.0}
         if unit.key.is_contract:
             return Answer(found=verdict)
-        return Answer(found=error_of(TINY, unit, RunOptions(device="cpu"), "output is broken", 0.0).to_json())
+        return Answer(found=error_of(TINY, unit, RunOptions(device="cpu"), "output is broken", 0.0))
 
     fake = use(FakeRay(run=run))
     executor = begun([MANY], ["output"])

@@ -18,8 +18,8 @@ from pytest_mad import evaluate
 from pytest_mad.api import StoreWarning
 from pytest_mad.architectures.architecture import from_factory
 from pytest_mad.evaluation.sweep import run_sweep
-from pytest_mad.store.folder import MARK, MOST, DamagedError, ElsewhereError, Store, key_of
-from pytest_mad.store.trials import trial_from
+from pytest_mad.store.folder import MARK, MOST, DamagedError, ElsewhereError, Store, Stored, key_of
+from pytest_mad.store.headers import TrialHeader, header_of
 from tests.unit.tiny import CPU, POINT, Tiny, make_setting
 
 SETTING = make_setting(steps=10)
@@ -172,22 +172,36 @@ GOOD = {
     "validation": {"accuracy": 0.5, "accuracy_compat": 0.5, "sequence_accuracy": 0.5},
     "test": {"accuracy": 0.5, "accuracy_compat": 0.5, "sequence_accuracy": 0.5},
     "seconds": 1.0,
+    "note": "",
 }
+
+
+def trial_from(content):
+    """The trial in the header of a file."""
+    header = {"source": "00ff", "hidden": "ff00", "by_evidence": True, "trial": content}
+    return header_of(TrialHeader, Stored(path=Path("trial-0-0.safetensors"), header=header)).trial
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"steps": 0}, {"steps": True}, {"steps": "10"}, {"stopped": "bored"}, {"curve": []}, {"curve": [[10, 1.5]]},
-        {"curve": [[10]]}, {"curve": None}, {"seed": 1}, {"point": {"lr": 1.0}}, {"seconds": None},
+        {"steps": 0}, {"steps": True}, {"steps": "10"}, {"stopped": "bored"}, {"curve": [[10, 1.5]]},
+        {"curve": [[10]]}, {"curve": None}, {"seed": -1}, {"note": None}, {"point": {"lr": 1.0}}, {"seconds": None},
         {"test": {"accuracy": 0.5}}, {"validation": {**GOOD["validation"], "accuracy": -0.1}},
         {"test": {**GOOD["test"], "more": 0.5}}, {"test": []},
     ],
 )  # fmt: skip
 def test_a_trial_that_cannot_be_is_refused(change):
-    assert trial_from(GOOD, POINT, 0).steps == 10
-    with pytest.raises(DamagedError):
-        trial_from(GOOD | change, POINT, 0)
+    """In one line that names the key."""
+    assert trial_from(GOOD).steps == 10
+    with pytest.raises(DamagedError, match=rf"^is damaged \(trial\.{next(iter(change))}.*\)$"):
+        trial_from(GOOD | change)
+
+
+@pytest.mark.parametrize("key", GOOD)
+def test_every_key_of_a_trial_must_be_there(key):
+    with pytest.raises(DamagedError, match=rf"^is damaged \(trial has no '{key}'\)$"):
+        trial_from({name: value for name, value in GOOD.items() if name != key})
 
 
 JSON = st.recursive(
@@ -200,7 +214,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_json_is_a_trial_or_refused_in_one_line(content):
     try:
-        trial_from(content, POINT, 0)
+        trial_from(content)
     except DamagedError as error:
         assert len(str(error).splitlines()) == 1
 

@@ -13,7 +13,7 @@ import pytest_mad
 from pytest_mad.architectures.architecture import from_factory
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.presets.reading import settings
-from pytest_mad.results.result import ContractResult, Result
+from pytest_mad.results.result import ContractResult, SettingResult
 from pytest_mad.suite.crashes import Crashes, ending, lost, place, user_stack
 from pytest_mad.suite.keys import TRACE as TRACE_KEY
 from pytest_mad.suite.plan import Plan
@@ -90,7 +90,7 @@ def plan():
 def test_a_lost_setting_has_its_verdict_and_its_identity(plan):
     name, setting = next(iter(plan.settings.items()))
     found = lost(plan, f"mad::mine::{name}", "its worker ended", 1.23456, "cuda")
-    assert isinstance(found, Result)
+    assert isinstance(found, SettingResult)
     assert (found.verdict, found.detail, found.seconds, found.device) == ("error", "its worker ended", 1.235, "cuda")
     assert (found.threshold, found.recipe) == (setting.threshold, setting.identity()["recipe"])
     assert found.normalized is None and found.trials == []

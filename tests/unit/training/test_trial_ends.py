@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from pytest_mad.common.records import plain
+from pytest_mad.evaluation.setting import trial_result
 from pytest_mad.presets.recipe import Point
 from pytest_mad.training.trial import TrialError, ending
 from tests.unit.tiny import POINT, Tiny, make_setting, train
@@ -93,7 +95,7 @@ def test_a_trial_whose_time_is_up_is_an_error_of_one_line():
 def test_a_trial_s_record_is_plain():
     """As a result file has it."""
     trial, _ = train(setting=make_setting(steps=10, num_validation_examples=33))
-    record = trial.to_json()
+    record = plain(trial_result(trial))
     accuracy = record["curve"][0].pop()
     assert type(accuracy) is float and accuracy == round(trial.validation.accuracy, 4)
     assert record == {"lr": 0.01, "weight_decay": 0.1, "seed": 0, "steps": 10, "stopped": "budget", "curve": [[10]]}
