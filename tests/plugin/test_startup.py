@@ -94,7 +94,7 @@ def test_an_unrelated_project_loads_nothing_heavy(pytester):
             heavy = [m for m in {HEAVY} if m in sys.modules]
             ours = sorted(m for m in sys.modules if m.startswith("pytest_mad"))
             assert not heavy
-            assert ours == ["pytest_mad", "pytest_mad.plugin", "pytest_mad.suite", "pytest_mad.suite.fixtures", "pytest_mad.suite.keys", "pytest_mad.suite.options", "pytest_mad.suite.session"]
+            assert ours == ["pytest_mad", "pytest_mad.plugin", "pytest_mad.suite", "pytest_mad.suite.fixtures", "pytest_mad.suite.keys", "pytest_mad.suite.option_table", "pytest_mad.suite.option_values", "pytest_mad.suite.session"]
         """
     )
     result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:anyio", "--junitxml=junit.xml")

@@ -138,14 +138,14 @@ def test_what_is_joined_is_a_result_file(first, second):
     except FileError as error:
         assert "\n" not in str(error)
         return
-    for option in ("mad_json", "mad_html", "mad_benchmark_json"):
+    for option in ("json", "html", "benchmark_json"):
         assert rendered(option, merged.content)
-    assert parse_json(rendered("mad_json", merged.content)) == merged.content
+    assert parse_json(rendered("json", merged.content)) == merged.content
 
 
 def test_its_json_is_read_again(tmp_path):
     path = tmp_path / "all.json"
-    path.write_text(rendered("mad_json", merge({"a": FIRST, "b": WHOLE}).content))
+    path.write_text(rendered("json", merge({"a": FIRST, "b": WHOLE}).content))
     assert read_results(path)["shards"] == shard(1)
 
 
