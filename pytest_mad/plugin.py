@@ -14,7 +14,7 @@ import pytest
 from pytest_mad.suite.fixtures import mad_model, mad_result, mad_setting
 from pytest_mad.suite.session import SESSION, Session
 
-from .suite import options
+from .suite import option_table
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,11 +23,11 @@ __all__ = ["mad_model", "mad_result", "mad_setting"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    options.register(parser)
+    option_table.register(parser)
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    for flag in options.second_word_paths(args):
+    for flag in option_table.second_word_paths(args):
         early_config.issue_config_time_warning(
             pytest.PytestConfigWarning(f"write {flag}=PATH: pytest takes a second word for a test path"), stacklevel=2
         )
@@ -105,7 +105,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     # xdist asks before pytest_configure, so there is no session yet.
-    if not options.is_active(config) or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+    if not option_table.is_active(config) or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     from pytest_mad.suite.xdist import auto_workers
 

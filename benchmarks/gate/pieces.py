@@ -104,6 +104,9 @@ def measure(piece: Piece) -> dict[str, Any]:
 class _NoOptions:
     """A command line and an ini file that say nothing."""
 
+    def __init__(self) -> None:
+        self.stash = pytest.Stash()
+
     def getoption(self, name: str) -> None:
         return None
 

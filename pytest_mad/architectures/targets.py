@@ -88,11 +88,11 @@ def _in_backbone(name: str, source: str, layers: Callable[[Setting], list[Any]],
     return Architecture(name=name, source=source, build=build, knows_task=True, **place)
 
 
-#: How an architecture is made of its text on the command line, by the name of the option.
+#: How an architecture is made of its text on the command line, by its flag.
 TARGETS: dict[str, Callable[[str], Architecture]] = {
-    "mad_arch": from_target,
-    "mad_layers": from_layers,
-    "mad_mixer": from_mixer,
+    "--mad-arch": from_target,
+    "--mad-layers": from_layers,
+    "--mad-mixer": from_mixer,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -84,7 +84,7 @@ class Setting:
         return (accuracy - self.trivial) / (self.oracle - self.trivial)
 
 
-def select(chosen: dict[str, Setting], tasks: list[str]) -> dict[str, Setting]:
+def select(chosen: dict[str, Setting], tasks: Sequence[str]) -> dict[str, Setting]:
     """The settings of the given tasks only; :class:`PresetError` for a task that is unknown or not in the preset."""
     for name in tasks:
         get_task(name)

@@ -22,7 +22,8 @@ from pytest_mad.results.gaps import gaps
 from pytest_mad.results.merge import Merged, merge
 from pytest_mad.results.reading import read_results
 
-from . import options
+from .option_table import REPORTS, flag, on_command_line
+from .options import options_of
 from .outputs import check_report_paths, close, report_paths
 from .plan import chosen_settings
 
@@ -34,7 +35,7 @@ def print_settings(config: pytest.Config) -> int:
         for setting in chosen.values():
             setting.normalized(0.0)
     except PresetError as error:
-        raise pytest.UsageError(f"--mad-preset={options.value(config, 'mad_preset')}: {error}") from None
+        raise pytest.UsageError(f"--mad-preset={options_of(config).preset}: {error}") from None
     width = max(map(len, chosen))
     print(f"{'setting':{width}}  oracle  trivial  threshold")
     for name, setting in chosen.items():
@@ -45,8 +46,9 @@ def print_settings(config: pytest.Config) -> int:
 
 def print_comparison(config: pytest.Config) -> int:
     """Print what differs and return the exit code; ``pytest.UsageError`` is one line that names option and file."""
-    refuse_others(config, "mad_compare", "compares two result files")
-    files: tuple[str, str] = options.value(config, "mad_compare")
+    refuse_others(config, "compare", "compares two result files")
+    files = options_of(config).compare
+    assert files is not None
     comparison = compare(*(_compared(config, file) for file in files))
     terminal = terminal_writer(config)
     for line in lines(comparison, files, terminal.fullwidth, config.get_verbosity()):
@@ -57,9 +59,9 @@ def print_comparison(config: pytest.Config) -> int:
 
 def refuse_others(config: pytest.Config, name: str, does: str, *, allowed: Iterable[str] = ()) -> None:
     """No other option would have its effect beside one that ``does`` something with files, least of all training."""
-    for option in options.OPTIONS:
-        if option.name not in (name, *allowed) and config.getoption(option.name) not in (None, False):
-            raise pytest.UsageError(f"{options.flag(name)} only {does}: leave out {option.flag}")
+    for other in on_command_line(config):
+        if other not in (name, *allowed):
+            raise pytest.UsageError(f"{flag(name)} only {does}: leave out {flag(other)}")
 
 
 def _compared(config: pytest.Config, file: str) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def _compared(config: pytest.Config, file: str) -> dict[str, Any]:
         if not any(found["settings"] or found["contracts"] for found in content["architectures"].values()):
             raise FileError("holds no results")
     except FileError as error:
-        raise pytest.UsageError(f"--mad-compare={config.getoption('mad_compare')}: {file}: {error}") from None
+        raise pytest.UsageError(f"{on_command_line(config)['compare']}: {file}: {error}") from None
     return content
 
 
@@ -87,7 +89,7 @@ def print_merged(config: pytest.Config) -> int:
 
     ``pytest.UsageError`` is one line that names the files; then nothing is written.
     """
-    refuse_others(config, "mad_merge", "joins result files", allowed=options.REPORTS)
+    refuse_others(config, "merge", "joins result files", allowed=REPORTS)
     check_report_paths(config)
     files = _files(config)
     _refuse_inputs(config, files)
@@ -104,7 +106,7 @@ def print_merged(config: pytest.Config) -> int:
 def _files(config: pytest.Config) -> list[str]:
     """All names, with a pattern's matches in its place; relative to the invocation directory."""
     directory, found = config.invocation_params.dir, list[str]()
-    for text in options.value(config, "mad_merge"):
+    for text in options_of(config).merge:
         is_pattern = glob.has_magic(text) and not Path(directory, text).exists()
         matches = sorted(glob.glob(text, root_dir=directory)) if is_pattern else [text]
         if not matches:
@@ -123,7 +125,7 @@ def _refuse_inputs(config: pytest.Config, files: list[str]) -> None:
     inputs = {Path(directory, name).resolve(): name for name in files}
     for option, path in report_paths(config).items():
         if path.resolve() in inputs:
-            given = f"{options.flag(option)}={config.getoption(option)}"
+            given = on_command_line(config)[option]
             raise pytest.UsageError(f"{given}: is a file of --mad-merge, {inputs[path.resolve()]}; write another one")
 
 

@@ -26,8 +26,8 @@ from pytest_mad.common.packages import HERE
 from pytest_mad.common.records import plain
 from pytest_mad.report.junit import properties
 
-from . import options
 from .keys import RECORD, TRACE
+from .options import options_of
 
 if TYPE_CHECKING:
     from pytest_mad.results.result import ItemResult
@@ -124,7 +124,7 @@ class Crashes:
             outcome="passed",
             longrepr=None,
             when="teardown",
-            user_properties=found if self._config.getini("mad_junit") else (),
+            user_properties=found if options_of(self._config).junit else (),
         )
         closing.node = report.node  # as which xdist's reports are told apart
         return closing  # type: ignore[no-any-return]
@@ -135,7 +135,7 @@ class Crashes:
         text = trace.read_text() if trace.exists() else ""
         if not text:
             return ending(node.gateway.id, exit_status(node)), ""
-        stack, budget = user_stack(text), options.value(self._config, "mad_timeout")
+        stack, budget = user_stack(text), options_of(self._config).timeout
         why = f"hung: still running after {seconds:.0f} s with --mad-timeout={budget:g}, so its worker was ended"
         return f"{why}{place(stack)}", "\n".join(stack[:_SHOWN]) + "\n"
 

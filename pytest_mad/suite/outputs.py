@@ -20,8 +20,8 @@ from pytest_mad.report.github import append_summary, error_commands, place
 from pytest_mad.results.result import Run, SettingResult
 from pytest_mad.results.result_file import to_json
 
-from . import options
-from .options import flag
+from .option_table import flag, on_command_line
+from .options import options_of
 
 
 class Closing(NamedTuple):
@@ -37,31 +37,29 @@ class Closing(NamedTuple):
 
 def check_report_paths(config: pytest.Config) -> None:
     """Raise ``pytest.UsageError`` now for a report that could not be written at the end, or replace another file."""
-    taken = {}
-    for name in ("mad_baseline", "mad_update_baseline"):
-        given = options.value(config, name)
+    taken, options, written = {}, options_of(config), on_command_line(config)
+    for name, given in (("baseline", options.baseline), ("update_baseline", options.update_baseline)):
         if given is not None:
             taken[Path(config.invocation_params.dir, given).resolve()] = flag(name)
     for name, path in report_paths(config).items():
         other = taken.setdefault(path.resolve(), flag(name))
         if other != flag(name):
-            raise pytest.UsageError(f"{flag(name)}={config.getoption(name)}: is the file of {other}; write another one")
-        with _as_usage_error(f"{flag(name)}={config.getoption(name)}"):
+            raise pytest.UsageError(f"{written[name]}: is the file of {other}; write another one")
+        with _as_usage_error(written[name]):
             check_packages(name)
             refuse_unwritable(path)
 
 
 def report_paths(config: pytest.Config) -> dict[str, Path]:
     """The report files that were asked for, by their options; relative to the invocation directory."""
-    given = {name: options.value(config, name) for name in options.REPORTS}
     directory = config.invocation_params.dir
-    return {name: Path(directory, path) for name, path in given.items() if path is not None}
+    return {name: Path(directory, path) for name, path in options_of(config).reports.items()}
 
 
 def close(config: pytest.Config, settings: Sequence[SettingResult], run: Callable[[], Run]) -> Closing:
     """Write everything that was asked for; what cannot be written keeps nothing else from being written."""
     lines, errors, warnings = list[str](), list[str](), list[str]()
-    update = options.value(config, "mad_update_baseline")
+    update = options_of(config).update_baseline
     if update is not None:
         path = Path(config.invocation_params.dir, update)
         with _noted(errors, f"--mad-update-baseline={path}"):
@@ -123,7 +121,7 @@ def _noted(lines: list[str], what: str) -> Iterator[None]:
 
 
 #: Packages that a report needs beyond the core.
-_NEEDS = {"mad_html": "jinja2"}
+_NEEDS = {"html": "jinja2"}
 
 
 class MissingPackageError(ValueError):
@@ -139,11 +137,11 @@ def check_packages(option: str) -> None:
 
 def rendered(option: str, run: Run) -> str:
     """The text of the report that an option asks for."""
-    if option == "mad_html":
+    if option == "html":
         from pytest_mad.report.html.render import html_report
 
         return html_report(run)
-    if option == "mad_benchmark_json":
+    if option == "benchmark_json":
         from pytest_mad.report.benchmark_json import benchmark_entries
 
         return json_text(benchmark_entries(run))

@@ -30,7 +30,9 @@ from pytest_mad.gate.baseline import (
 from pytest_mad.presets.reading import settings
 from pytest_mad.presets.setting import Setting, as_published, select, with_threshold
 
-from . import options
+from .option_table import on_command_line
+from .option_values import ContractMode, contract
+from .options import options_of
 from .shards import Shard
 
 CONTRACT_LENGTH = 128
@@ -79,12 +81,11 @@ class Plan:
 def make_plan(config: pytest.Config) -> Plan:
     """The plan of a run; ``pytest.UsageError`` is one line that names the option and what would be right."""
     put_invocation_dir_on_path(config)
-    found, chosen, preset = architectures(config), chosen_settings(config), options.value(config, "mad_preset")
-    part = options.value(config, "mad_shard")
-    shard = None if part is None else Shard(*part)
+    found, chosen, options = architectures(config), chosen_settings(config), options_of(config)
+    shard = None if options.shard is None else Shard(*options.shard)
     plan = Plan(architectures=found, settings=chosen, run=run_options(config, chosen), shard=shard)
-    for setting in plan.settings.values():
-        _usage(f"--mad-preset={preset}", setting.normalized, 0.0)  # is there room between guessing and the oracle?
+    for setting in plan.settings.values():  # is there room between guessing and the oracle?
+        _usage(f"--mad-preset={options.preset}", setting.normalized, 0.0)
     if plan.run.baseline:
         _usage(f"--mad-baseline={plan.run.baseline.source}", check_baseline, plan, plan.run.baseline)
     update = update_path(config)
@@ -92,11 +93,6 @@ def make_plan(config: pytest.Config) -> Plan:
         names = [architecture.name for architecture in found]
         _usage(f"--mad-update-baseline={update.name}", check_update, update, chosen, names)
     return plan
-
-
-def targets(config: pytest.Config) -> tuple[tuple[str, str], ...]:
-    """Option and text of each architecture, in the order of the kinds: factories, layer stacks, mixers."""
-    return tuple((name, text) for name in TARGETS for text in config.getoption(name) or ())
 
 
 def put_invocation_dir_on_path(config: pytest.Config) -> None:
@@ -107,8 +103,8 @@ def put_invocation_dir_on_path(config: pytest.Config) -> None:
 
 
 def architectures(config: pytest.Config) -> tuple[Architecture, ...]:
-    """Those of :func:`targets`."""
-    found = [_usage(f"--{name.replace('_', '-')}={text}", TARGETS[name], text) for name, text in targets(config)]
+    """Those of the command line."""
+    found = [_usage(f"{flag}={text}", TARGETS[flag], text) for flag, text in options_of(config).targets]
     _usage("--mad-arch, --mad-layers, --mad-mixer", check_unique, found)
     return tuple(found)
 
@@ -117,18 +113,19 @@ def chosen_settings(
     config: pytest.Config,
     *,
     preset: str | None = None,
-    tasks: list[str] | None = None,
+    tasks: Sequence[str] | None = None,
     threshold: float | None = None,
 ) -> dict[str, Setting]:
     """The preset's settings as options, or the ``mad`` marker's arguments, narrow them down."""
-    name = preset or options.value(config, "mad_preset")
-    chosen: dict[str, Setting] = _usage("preset= of the mad marker" if preset else "--mad-preset", settings, name)
-    for where, number in options.value(config, "mad_threshold"):
-        chosen = _usage("--mad-threshold", with_threshold, chosen, where, number)
-    wanted = tasks if tasks is not None else options.value(config, "mad_tasks")
+    options = options_of(config)
+    where = "preset= of the mad marker" if preset else "--mad-preset"
+    chosen: dict[str, Setting] = _usage(where, settings, preset or options.preset)
+    for place, number in options.thresholds:
+        chosen = _usage("--mad-threshold", with_threshold, chosen, place, number)
+    wanted = tasks if tasks is not None else options.tasks
     if wanted is not None:
         chosen = _usage("--mad-tasks" if tasks is None else "tasks= of the mad marker", select, chosen, wanted)
-    if options.value(config, "mad_data") is not None:
+    if options.data is not None:
         chosen = {name: as_published(setting) for name, setting in chosen.items()}
     if threshold is not None:
         chosen = _usage("threshold= of the mad marker", with_threshold, chosen, None, threshold)
@@ -142,24 +139,23 @@ def run_options(
 
     ``contracts`` are a marker's, in the form of ``--mad-contract``, and come before the options'.
     """
-    data = options.value(config, "mad_data")
-    if data is not None:
-        data = Path(config.invocation_params.dir, data)
-        if not data.is_dir():
-            raise pytest.UsageError(f"--mad-data={data}: there is no such folder")
-    where, store, device = executor(config), store_path(config), options.value(config, "mad_device")
-    if device == "cuda" and where == "inline":  # a cluster's devices are none of this machine's
+    options = options_of(config)
+    data = None if options.data is None else Path(config.invocation_params.dir, options.data)
+    if data is not None and not data.is_dir():
+        raise pytest.UsageError(f"--mad-data={data}: there is no such folder")
+    where, store = executor(config), store_path(config)
+    if options.device == "cuda" and where == "inline":  # a cluster's devices are none of this machine's
         _require_cuda()
     return RunOptions(
-        seeds=options.value(config, "mad_seeds"),
-        first_seed=options.value(config, "mad_first_seed"),
-        device=device,
-        engine=options.value(config, "mad_engine"),
-        timeout=options.value(config, "mad_timeout"),
+        seeds=options.seeds,
+        first_seed=options.first_seed,
+        device=options.device,
+        engine=options.engine,
+        timeout=options.timeout,
         baseline=baseline(config),
-        margin=options.value(config, "mad_margin"),
+        margin=options.margin,
         record=update_path(config) is not None,
-        tolerant=options.value(config, "mad_inconclusive") == "pass",
+        tolerant=options.inconclusive == "pass",
         recorded_by=recording_command(config),
         data_dir=data,
         store=store,
@@ -169,11 +165,9 @@ def run_options(
 
 def executor(config: pytest.Config) -> str:
     """Where the suite's trials run; a usage error where that cannot be."""
-    name: str = options.value(config, "mad_executor")
-    if name == "inline" and config.getoption("mad_ray_address") is not None:
-        raise pytest.UsageError(
-            f"--mad-ray-address={config.getoption('mad_ray_address')}: is for --mad-executor=ray, which is missing"
-        )
+    name, written = options_of(config).executor, on_command_line(config)
+    if name == "inline" and "ray_address" in written:
+        raise pytest.UsageError(f"{written['ray_address']}: is for --mad-executor=ray, which is missing")
     workers = getattr(config.option, "numprocesses", None) or len(getattr(config.option, "tx", None) or ())
     if name == "ray" and workers:
         raise pytest.UsageError(
@@ -191,9 +185,10 @@ def contract_options(config: pytest.Config, chosen: dict[str, Setting], marked: 
     The longest sequences of at most `CONTRACT_LENGTH` tokens show most in a second or two. An autoencoder is exempt
     from much, so its setting is taken only where there is no other.
     """
-    where = "--mad-contract" if config.getoption("mad_contract") else "ini option mad_contract"
+    options = options_of(config)
+    where = "--mad-contract" if "contracts" in on_command_line(config) else "ini option mad_contract"
     modes = [
-        *_known_contracts(where, options.value(config, "mad_contract")),
+        *_known_contracts(where, options.contracts),
         *_known_contracts("contracts= of the mad marker", [_marked_contract(text) for text in marked]),
     ]
     lengths = {setting: setting.task.input_length(setting.params) for setting in chosen.values()}
@@ -205,25 +200,25 @@ def contract_options(config: pytest.Config, chosen: dict[str, Setting], marked: 
         setting=telling[0] if telling else None,
         largest=max(lengths, key=lambda s: (s.params.vocab_size, s.params.seq_len), default=None),
         modes=tuple((name, Mode(*mode)) for name, mode in modes),
-        max_params=options.value(config, "mad_max_params"),
-        max_state=options.value(config, "mad_max_state"),
+        max_params=options.max_params,
+        max_state=options.max_state,
     )
 
 
 def store_path(config: pytest.Config) -> Path | None:
     """Where results are kept; None where nothing is."""
-    given = options.value(config, "mad_store")
-    if options.value(config, "mad_no_store"):
-        if given is not None and config.getoption("mad_store") is not None:
-            raise pytest.UsageError(f"--mad-store={given}: and --mad-no-store: leave one of them out")
+    options = options_of(config)
+    if options.no_store:
+        if "store" in on_command_line(config):
+            raise pytest.UsageError(f"--mad-store={options.store}: and --mad-no-store: leave one of them out")
         return None
-    folder = config.rootpath / ".pytest_mad" if given is None else Path(config.invocation_params.dir, given)
+    folder = Path(config.invocation_params.dir, options.store) if options.store else config.rootpath / ".pytest_mad"
     if is_there(folder) and not folder.is_dir():
         raise pytest.UsageError(f"--mad-store={folder}: is no folder")
     return folder
 
 
-def _known_contracts(where: str, modes: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def _known_contracts(where: str, modes: Sequence[ContractMode]) -> Sequence[ContractMode]:
     """The modes of contracts, all of which exist."""
     if modes:
         from pytest_mad.contracts.base import contracts
@@ -234,18 +229,17 @@ def _known_contracts(where: str, modes: list[tuple[str, Any]]) -> list[tuple[str
     return modes
 
 
-def _marked_contract(text: str) -> tuple[str, Any]:
-    mode: tuple[str, Any] = _usage(f"contracts= of the mad marker, {text!r}", options.contract, text)
+def _marked_contract(text: str) -> ContractMode:
+    mode: ContractMode = _usage(f"contracts= of the mad marker, {text!r}", contract, text)
     return mode
 
 
 def baseline(config: pytest.Config) -> Baseline | None:
     """The scores to compare with. A recording is compared only with a baseline on its own command line."""
-    name = options.value(config, "mad_baseline")
-    is_recording = config.getoption("mad_update_baseline") is not None
-    if name is None or (is_recording and config.getoption("mad_baseline") is None):
+    name, written = options_of(config).baseline, on_command_line(config)
+    if name is None or ("update_baseline" in written and "baseline" not in written):
         return None
-    if config.getoption("mad_threshold") and config.getoption("mad_baseline") is not None:
+    if "thresholds" in written and "baseline" in written:
         raise pytest.UsageError(f"--mad-baseline={name}: takes the place of thresholds, so leave --mad-threshold out")
     directory = Path(config.invocation_params.dir)
     try:
@@ -258,7 +252,7 @@ def baseline(config: pytest.Config) -> Baseline | None:
 
 def update_path(config: pytest.Config) -> Path | None:
     """The baseline to record, checked before anything is trained for it."""
-    given = options.value(config, "mad_update_baseline")
+    given = options_of(config).update_baseline
     if given is None:
         return None
     path = Path(config.invocation_params.dir, given)
@@ -282,7 +276,7 @@ def recording_command(config: pytest.Config) -> tuple[str, ...]:
             kept.append(argument)
         elif not has_value:
             next(arguments, None)
-    return ("pytest", *kept, f"--mad-update-baseline={options.value(config, 'mad_baseline')}")
+    return ("pytest", *kept, f"--mad-update-baseline={options_of(config).baseline}")
 
 
 def check_update(path: Path, chosen: dict[str, Setting], names: list[str]) -> None:

@@ -12,10 +12,9 @@ from pytest_mad.executors.ray.cluster import Client, ClusterError
 from pytest_mad.executors.ray.executor import training_in_ray
 from pytest_mad.results.result import ItemResult
 
-from . import options
 from .items import JudgedItem, MadContract, MadItem
 from .keys import EXECUTOR, PLAN
-from .plan import targets
+from .options import options_of
 from .xdist import chosen_devices, cores
 
 
@@ -55,19 +54,19 @@ def stops_behind_collection(session: pytest.Session) -> bool:
 
 def client(config: pytest.Config) -> Client:
     """What Ray is asked for, and what user code it needs."""
-    address, gpus = options.value(config, "mad_ray_address"), options.value(config, "mad_gpus")
+    options = options_of(config)
+    address, gpus, data = options.ray_address, options.gpus, options.data
     if address and gpus != "auto":
         raise pytest.UsageError(
             f"--mad-gpus={','.join(gpus)}: the devices of a cluster are Ray's to give; leave it out"
         )
-    data = options.value(config, "mad_data")
     if address and data is not None:
         raise pytest.UsageError(f"--mad-data={data}: a cluster cannot see this folder; leave out --mad-ray-address")
     return Client(
         address=address,
         folder=Path(config.invocation_params.dir),
-        targets=targets(config),
+        targets=options.targets,
         cores=cores(),
         devices=None if gpus == "auto" else tuple(chosen_devices(config)),
-        trials_per_gpu=options.value(config, "mad_trials_per_gpu"),
+        trials_per_gpu=options.trials_per_gpu,
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from . import options
+from . import option_table
 from .keys import RECORD, TRACE, TROUBLE
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_mad.presets.setting import Setting
     from pytest_mad.results.result import ContractResult, ItemResult, Run, SettingResult, Shards
 
+    from .options import Options
     from .plan import Plan
 
 
@@ -35,7 +36,7 @@ class Session:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.is_worker = hasattr(config, "workerinput")
-        self.is_active = options.is_active(config)
+        self.is_active = option_table.is_active(config)
         self.prefixes: list[str] = []
         self.records: list[SettingResult] = []
         self.contracts: list[ContractResult] = []
@@ -55,6 +56,13 @@ class Session:
 
     # -- before the run -----------------------------------------------------------------------------------------------
 
+    @property
+    def options(self) -> Options:
+        """Parsed when they are first asked for, which most runs of pytest never do."""
+        from .options import options_of
+
+        return options_of(self.config)
+
     def configure(self) -> None:
         """Find every usage error now, before anything is trained."""
         self._check_report_paths()
@@ -62,14 +70,12 @@ class Session:
             from .watchdog import WorkerGuard
 
             self.config.pluginmanager.register(WorkerGuard(), "mad-guard")
-        is_local = not self.is_worker and options.value(self.config, "mad_executor") == "inline"
-        if is_local and (self.is_active or self.config.getoption("mad_gpus") is not None):
+        needs_place = not self.is_worker and (self.is_active or "gpus" in option_table.on_command_line(self.config))
+        if needs_place and self.options.executor == "inline":
             self._place()
         if not self.is_active:
             self._check_other_options()
             return
-        for option in options.OPTIONS:
-            options.value(self.config, option.name)
         from .keys import PLAN
         from .plan import make_plan
         from .selection import check_selection, item_costs, suite_arguments
@@ -84,7 +90,7 @@ class Session:
         from .xdist import chosen_devices, use_first, worker_count
 
         self.devices = chosen_devices(self.config)
-        if self.devices and options.value(self.config, "mad_gpus") != "auto" and not worker_count(self.config):
+        if self.devices and self.options.gpus != "auto" and not worker_count(self.config):
             use_first(self.config, self.devices)
 
     def distribute(self, specs: Sequence[Any]) -> None:
@@ -93,7 +99,7 @@ class Session:
             from .xdist import equip
 
             equip(specs, self.devices)
-        if self.is_active or options.value(self.config, "mad_timeout") is not None:
+        if self.is_active or option_table.is_given(self.config, "timeout"):
             from .crashes import Crashes
 
             device = "cuda" if self.devices else "cpu"
@@ -115,20 +121,19 @@ class Session:
         for argument in self.config.args:
             if argument.startswith("mad::") or (argument == "mad" and not Path(argument).exists()):
                 raise pytest.UsageError(f"{argument} is the MAD suite, which needs --mad-arch=module:factory")
-        shard = self.config.getoption("mad_shard")
-        if shard is not None:
+        written = option_table.on_command_line(self.config)
+        if "shard" in written:
             raise pytest.UsageError(
-                f"--mad-shard={shard}: is a part of the MAD suite, which needs --mad-arch=module:factory"
+                f"{written['shard']}: is a part of the MAD suite, which needs --mad-arch=module:factory"
             )
-        given = [o for o in options.OPTIONS if o.ini and self.config.getoption(o.name) not in (None, False)]
-        if given:
+        if any(option.attribute in written for option in option_table.OPTIONS if option.ini):
             from .plan import chosen_settings, run_options
 
             chosen_settings(self.config)
             run_options(self.config)
 
     def _check_report_paths(self) -> None:
-        if any(self.config.getoption(name) is not None for name in options.REPORTS):
+        if not option_table.on_command_line(self.config).keys().isdisjoint(option_table.REPORTS):
             from .outputs import check_report_paths
 
             check_report_paths(self.config)
@@ -145,14 +150,14 @@ class Session:
         preset = next(iter(plan.settings.values())).preset
         names = ", ".join(a.name for a in plan.architectures)
         count = f"{len(plan.settings)} setting{'' if len(plan.settings) == 1 else 's'}"
-        is_remote = options.value(self.config, "mad_executor") != "inline"
+        is_remote = self.options.executor != "inline"
         lines = [f"mad: {names}; preset {preset}, {count}; one thread per process on a CPU"]
         lines += plan.gate_lines()
         if plan.shard:
             lines.append(self._shard_line())
         if not self.prefixes:
             lines.append("mad: the suite is not among the arguments; add mad to run it beside them")
-        share = options.value(self.config, "mad_trials_per_gpu")
+        share = self.options.trials_per_gpu
         if not is_remote:  # which says itself where it runs, once it does
             lines += header_lines(self.devices, worker_count(self.config), share)
         return lines + left_behind(self.config)
@@ -199,7 +204,7 @@ class Session:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Keep the suite's workers for as long as its items run."""
-        if not self.is_active or options.value(self.config, "mad_executor") == "inline":
+        if not self.is_active or self.options.executor == "inline":
             return (yield)
         from .ray import executing
 
@@ -241,7 +246,7 @@ class Session:
 
         setattr(report, RECORD, json.dumps(plain(result)))
         setattr(report, TROUBLE, self._store_trouble())
-        if self.config.getini("mad_junit"):
+        if self.options.junit:
             item.user_properties += properties(result)
             report.user_properties = list(item.user_properties)
 

@@ -12,8 +12,8 @@ from typing import Any, TextIO
 
 import pytest
 
-from . import options
 from .keys import RECORD, TRACE
+from .options import options_of
 
 #: At least so many seconds behind its budget an item still gets: for contracts, for compiling, and to reach the
 #: evaluation that notices.
@@ -33,7 +33,7 @@ def watched(config: pytest.Config) -> Iterator[None]:
 
     The timer is a thread in C that needs no GIL, so it also fires while a C extension hangs.
     """
-    path, budget = getattr(config, "workerinput", {}).get(TRACE), options.value(config, "mad_timeout")
+    path, budget = getattr(config, "workerinput", {}).get(TRACE), options_of(config).timeout
     if not path or budget is None:
         yield
         return

@@ -11,7 +11,8 @@ import pytest
 
 from pytest_mad.common.devices import VISIBLE, visible_devices
 
-from . import options
+from .option_table import on_command_line
+from .options import options_of
 
 #: What a CPU trial needs no more than one of; read when NumPy and torch are imported.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -47,7 +48,7 @@ def cores() -> int:
 
 def auto_workers(config: pytest.Config) -> int:
     """What ``-n auto`` means: a worker per trial that the devices take side by side, or per core without a device."""
-    return len(chosen_devices(config)) * options.value(config, "mad_trials_per_gpu") or cores()
+    return len(chosen_devices(config)) * options_of(config).trials_per_gpu or cores()
 
 
 def equip(specs: Sequence[Any], devices: list[str]) -> None:
@@ -75,19 +76,17 @@ def worker_count(config: pytest.Config) -> int:
 
 def chosen_devices(config: pytest.Config) -> list[str]:
     """What ``--mad-gpus`` picks of the devices that are there; none with ``--mad-device=cpu``."""
-    wanted = options.value(config, "mad_gpus")
-    if options.value(config, "mad_device") == "cpu":
-        if config.getoption("mad_gpus") is not None:
-            raise pytest.UsageError(
-                f"--mad-gpus={config.getoption('mad_gpus')}: and --mad-device=cpu: leave one of them out"
-            )
+    options, written = options_of(config), on_command_line(config)
+    if options.device == "cpu":
+        if "gpus" in written:
+            raise pytest.UsageError(f"{written['gpus']}: and --mad-device=cpu: leave one of them out")
         return []
     found = visible_devices()
-    if wanted == "auto":
+    if options.gpus == "auto":
         return found
-    picked = [_pick(found, name) for name in wanted]
+    picked = [_pick(found, name) for name in options.gpus]
     if len(set(picked)) < len(picked):
-        raise pytest.UsageError(f"--mad-gpus={','.join(wanted)}: names a device twice")
+        raise pytest.UsageError(f"--mad-gpus={','.join(options.gpus)}: names a device twice")
     return picked
 
 

@@ -94,13 +94,26 @@ def test_an_unrelated_project_loads_nothing_heavy(pytester):
             heavy = [m for m in {HEAVY} if m in sys.modules]
             ours = sorted(m for m in sys.modules if m.startswith("pytest_mad"))
             assert not heavy
-            assert ours == ["pytest_mad", "pytest_mad.plugin", "pytest_mad.suite", "pytest_mad.suite.fixtures", "pytest_mad.suite.keys", "pytest_mad.suite.options", "pytest_mad.suite.session"]
+            assert ours == ["pytest_mad", "pytest_mad.plugin", "pytest_mad.suite", "pytest_mad.suite.fixtures", "pytest_mad.suite.keys", "pytest_mad.suite.option_table", "pytest_mad.suite.option_values", "pytest_mad.suite.session"]
         """
     )
     result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:anyio", "--junitxml=junit.xml")
     result.assert_outcomes(passed=1)
     assert "mad: " not in result.stdout.str() and "MAD" not in result.stdout.str()
     assert not (pytester.path / ".pytest_mad").exists()
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "workers"])
+def test_nothing_is_parsed_where_no_test_asks_for_it(project, workers):
+    """A wrong ini option is found by the first test with a mad fixture, and disturbs no other."""
+    project.has_store = True  # no option of ours
+    project.pytester.makeini("[pytest]\nmad_seeds = none\nmad_executor = slurm\n")
+    project.write(test_ordinary="def test_ordinary(): pass")
+    project.bare(*workers, "test_ordinary.py").assert_outcomes(passed=1)
+    project.write(test_asking="def test_asking(mad_setting): pass")
+    asking = project.bare(*workers, "test_asking.py")
+    asking.assert_outcomes(errors=1)
+    asking.stdout.fnmatch_lines(["*ini option mad_seeds=none: must be a whole number of at least 1"])
 
 
 def test_p_no_mad_switches_the_plugin_off(project):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pytest_mad.layers import build_layer, layer_names
-from pytest_mad.suite.options import OPTIONS
+from pytest_mad.suite.option_table import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}

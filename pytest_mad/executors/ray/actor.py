@@ -59,7 +59,7 @@ def load(targets: tuple[tuple[str, str], ...], place: Place) -> dict[str, Archit
     if place.folder:
         os.chdir(place.folder)
     sys.path[:] = search_path(place.paths, sys.path)
-    found = [TARGETS[kind](text) for kind, text in targets]
+    found = [TARGETS[flag](text) for flag, text in targets]
     return {architecture.name: architecture for architecture in found}
 
 

@@ -48,7 +48,7 @@ class Client:
     address: str | None
     #: the invocation directory
     folder: Path
-    #: option and text of each architecture
+    #: flag and text of each architecture
     targets: tuple[tuple[str, str], ...]
     #: that a Ray of its own may use
     cores: int
@@ -177,14 +177,13 @@ def _is_installed(path: Path) -> bool:
 
 def check_targets(client: Client) -> None:
     """A cluster gets the invocation directory, and nothing from above it."""
-    for kind, text in client.targets:
+    for flag, text in client.targets:
         place = text.partition("=")[2] or text
         file = Path(client.folder, place.rpartition(":")[0])
-        is_file = kind != "mad_layers" and file.suffix == ".py"
+        is_file = flag != "--mad-layers" and file.suffix == ".py"
         if is_file and (place.startswith("/") or not file.resolve().is_relative_to(client.folder.resolve())):
-            flag = kind.replace("_", "-")
             raise ClusterError(
-                f"--{flag}={text}: a cluster gets the folder in which pytest is called, {client.folder}, and what lies "
+                f"{flag}={text}: a cluster gets the folder in which pytest is called, {client.folder}, and what lies "
                 "in it; write a path within it"
             )
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from pytest_mad.common.devices import listed, visible_devices
-from pytest_mad.suite import options
+from pytest_mad.suite.options import parse
 from pytest_mad.suite.xdist import chosen_devices, use_first
 
 MIG = """\
@@ -24,7 +24,7 @@ class Config:
     """As much of pytest's as options ask for."""
 
     def __init__(self, **given):
-        self.given, self.cleanups = given, []
+        self.given, self.cleanups, self.stash = given, [], pytest.Stash()
 
     def getoption(self, name):
         return self.given.get(name)
@@ -141,7 +141,7 @@ def test_what_is_not_there_is_a_usage_error(visible, given, says, monkeypatch):
 @pytest.mark.parametrize("given", ["0", "-1", "1.5", "a", ""])
 def test_a_device_takes_at_least_one_trial(given):
     with pytest.raises(pytest.UsageError, match=r"^--mad-trials-per-gpu=.*: must be a whole number of at least 1$"):
-        options.value(Config(mad_trials_per_gpu=given), "mad_trials_per_gpu")
+        parse(Config(mad_trials_per_gpu=given))
 
 
 @pytest.mark.parametrize("before", [None, "0,1"])

@@ -54,7 +54,7 @@ def test_a_lost_unit_goes_out_again_twice():
 
 
 def client(folder, *targets, address="127.0.0.1:1"):
-    return Client(address=address, folder=folder, targets=tuple(("mad_arch", text) for text in targets), cores=1)
+    return Client(address=address, folder=folder, targets=tuple(("--mad-arch", text) for text in targets), cores=1)
 
 
 def test_environments_and_large_files_stay_here(tmp_path, monkeypatch):

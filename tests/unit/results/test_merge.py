@@ -143,14 +143,14 @@ def test_what_is_joined_is_a_result_file(first, second):
     except FileError as error:
         assert "\n" not in str(error)
         return
-    for option in ("mad_json", "mad_html", "mad_benchmark_json"):
+    for option in ("json", "html", "benchmark_json"):
         assert rendered(option, merged.run)
-    assert parse_json(rendered("mad_json", merged.run)) == to_json(merged.run)
+    assert parse_json(rendered("json", merged.run)) == to_json(merged.run)
 
 
 def test_its_json_is_read_again(tmp_path):
     path = tmp_path / "all.json"
-    path.write_text(rendered("mad_json", merge({"a": FIRST, "b": WHOLE}).run))
+    path.write_text(rendered("json", merge({"a": FIRST, "b": WHOLE}).run))
     assert read_results(path).shards == run(FIRST).shards
 
 

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import struct
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ from pytest_mad.api import StoreWarning
 from pytest_mad.architectures.architecture import from_factory
 from pytest_mad.evaluation.sweep import run_sweep
 from pytest_mad.store.folder import MARK, MOST, DamagedError, ElsewhereError, Store, Stored, key_of
-from pytest_mad.store.headers import TrialHeader, header_of
+from pytest_mad.store.headers import TrialHeader
+from pytest_mad.store.headers import header_of as typed
 from tests.unit.tiny import CPU, POINT, Tiny, make_setting
 
 SETTING = make_setting(steps=10)
@@ -179,7 +181,7 @@ GOOD = {
 def trial_from(content):
     """The trial in the header of a file."""
     header = {"source": "00ff", "hidden": "ff00", "by_evidence": True, "trial": content}
-    return header_of(TrialHeader, Stored(path=Path("trial-0-0.safetensors"), header=header)).trial
+    return typed(TrialHeader, Stored(path=Path("trial-0-0.safetensors"), header=header)).trial
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pytest_mad.presets.reading import settings
 from pytest_mad.results.gaps import absent, gaps, headline, present
 from pytest_mad.results.merge import joined
-from pytest_mad.suite.options import MOST_SHARDS, OPTIONS
+from pytest_mad.suite.option_table import OPTIONS
+from pytest_mad.suite.option_values import MOST_SHARDS
 from pytest_mad.suite.shards import Shard, assign, digest
 from tests.oracles.parameters import steady
 
