@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: argparse's, for what is wrong on the command line.
 USAGE_ERROR = 2
 #: The reports that a merge can write, by their options.
-REPORTS = ("--json", "--html", "--benchmark-json")
+REPORTS = ("json", "html", "benchmark_json")
 T = TypeVar("T")
 
 
@@ -166,17 +166,20 @@ def merge_files(arguments: argparse.Namespace) -> int:
     from pytest_mad.suite.outputs import write_reports
 
     files = _named(arguments.files)
-    reports = {flag: path for flag in REPORTS if (path := getattr(arguments, flag[2:].replace("-", "_"))) is not None}
+    reports = {name: path for name in REPORTS if (path := getattr(arguments, name)) is not None}
     _check_reports(reports, files)
     runs = {name: _read(name) for name in files}
     merged = _checked("", merge, runs, shlex.join(("pytest-mad", *arguments.given)))
     _print_merged(merged, len(files), arguments)
-    troubles = write_reports({flag[2:]: path for flag, path in reports.items()}, merged.run)
-    for flag, trouble in troubles.items():
-        where = f"--{flag}={reports[f'--{flag}']}: " if f"--{flag}" in reports else ""
-        sys.stderr.write(f"pytest-mad merge: {'error' if where else 'warning'}: {where}{trouble}\n")
-    has_failed = any(f"--{flag}" in reports for flag in troubles)
-    return USAGE_ERROR if has_failed else merged.exit_code
+    troubles = write_reports(reports, merged.run)
+    for name, trouble in troubles.items():
+        said = f"error: {_flag(name)}={reports[name]}: {trouble}" if name in reports else f"warning: {trouble}"
+        sys.stderr.write(f"pytest-mad merge: {said}\n")
+    return merged.exit_code if reports.keys().isdisjoint(troubles) else USAGE_ERROR
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _named(texts: Iterable[str]) -> list[str]:
@@ -200,7 +203,7 @@ def _check_reports(reports: dict[str, Path], files: Iterable[str]) -> None:
     from pytest_mad.common.files import refuse_unwritable
 
     taken = {Path(name).resolve(): f"one of the files, {name}" for name in files}
-    for flag, path in reports.items():
+    for flag, path in ((_flag(name), path) for name, path in reports.items()):
         other = taken.setdefault(path.resolve(), f"the file of {flag}")
         if other != f"the file of {flag}":
             raise CommandError(f"{flag}={path}: is {other}; write another one")

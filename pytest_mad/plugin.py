@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_mad import hookspecs
 from pytest_mad.suite.fixtures import mad_model, mad_result, mad_setting
 from pytest_mad.suite.session import SESSION, Session
 
@@ -26,27 +27,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option_table.register(parser)
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspecs)
+
+
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     for flag in option_table.second_word_paths(args):
         early_config.issue_config_time_warning(
             pytest.PytestConfigWarning(f"write {flag}=PATH: pytest takes a second word for a test path"), stacklevel=2
         )
-
-
-def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    if config.getoption("mad_compare") is not None:
-        from pytest_mad.suite.commands import print_comparison
-
-        return print_comparison(config)
-    if config.getoption("mad_merge") is not None:
-        from pytest_mad.suite.commands import print_merged
-
-        return print_merged(config)
-    if not config.getoption("mad_list"):
-        return None
-    from pytest_mad.suite.commands import print_settings
-
-    return print_settings(config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -57,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "through, and how contracts are asked.",
     )
     config.stash[SESSION] = session = Session(config)
-    config.pluginmanager.register(session, "mad-session")
+    config.pluginmanager.register(session.records, "mad-records")
     session.configure()
     session.extend_pytest_html()
 
@@ -84,22 +73,28 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "call" or report.skipped:  # mad_result skips at set-up
-        item.config.stash[SESSION].attach(item, report)
+        item.config.stash[SESSION].records.attach(item, report)
     return report
 
 
-def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> Any:
-    return config.stash[SESSION].status(report)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    return (yield from session.config.stash[SESSION].running(session))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    config.stash[SESSION].print_tables(terminalreporter)
-    config.stash[SESSION].print_annotations(terminalreporter)
+    records = config.stash[SESSION].records
+    if records:
+        from pytest_mad.suite.outputs import print_annotations, print_tables
+
+        if terminalreporter.verbosity >= 0:
+            print_tables(config, records, terminalreporter)
+        print_annotations(config, records, terminalreporter)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    session.config.stash[SESSION].write_files(session)
+    session.config.stash[SESSION].finish(session)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

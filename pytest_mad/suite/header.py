@@ -2,10 +2,65 @@
 
 from __future__ import annotations
 
-from .xdist import cores
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_mad.gate import false_alarm_bound
+
+from .keys import PLAN
+from .options import options_of
+from .plan import Plan
+from .selection import item_costs, shard_costs
+from .watchdog import left_behind
+from .xdist import cores, worker_count
 
 
-def header_lines(devices: list[str], workers: int, share: int) -> list[str]:
+def header(config: pytest.Config, devices: Sequence[str], *, is_selected: bool) -> list[str]:
+    """All lines. ``devices`` are those of this run; ``is_selected`` is whether the suite is among the arguments."""
+    plan, options = config.stash[PLAN], options_of(config)
+    names = ", ".join(a.name for a in plan.architectures)
+    count = f"{len(plan.settings)} setting{'' if len(plan.settings) == 1 else 's'}"
+    lines = [f"mad: {names}; preset {plan.preset}, {count}; one thread per process on a CPU"]
+    lines += gate_lines(plan)
+    if plan.shard:
+        lines.append(_shard_line(plan))
+    if not is_selected:
+        lines.append("mad: the suite is not among the arguments; add mad to run it beside them")
+    if options.executor == "inline":  # Ray says itself where it runs, once it does
+        lines += device_lines(devices, worker_count(config), options.trials_per_gpu)
+    return lines + left_behind(config)
+
+
+def gate_lines(plan: Plan) -> list[str]:
+    """What is said of a comparison with a baseline, or of a recording."""
+    lines, one = [], next(iter(plan.settings.values())).gate
+    if plan.run.baseline:
+        seeds = plan.run.seeds or one.seeds
+        margin = one.margin if plan.run.margin is None else plan.run.margin
+        names = [architecture.name for architecture in plan.architectures]
+        looked_up = [plan.run.baseline.find(name, setting) for name in names for setting in plan.settings]
+        found = [entry for _, entry in filter(None, looked_up)]
+        missing = len(looked_up) - len(found)
+        chance = sum(false_alarm_bound(len(entry.scores), seeds) for entry in found)
+        lines.append(
+            f"mad: baseline {plan.run.baseline.source}, margin {margin:g}, up to {seeds} new seeds per setting; "
+            + (f"it lacks {missing} of {len(looked_up)} settings" if missing else "")
+            + ("" if missing else f"flags unchanged architectures in at most {chance:.1%} of runs")
+        )
+    if plan.run.record:
+        lines.append(f"mad: recording {plan.run.seeds or one.baseline_seeds} seeds per setting, without thresholds")
+    return lines
+
+
+def _shard_line(plan: Plan) -> str:
+    """How much of the suite this job runs."""
+    own, total = len(shard_costs(plan)), len(item_costs(plan))
+    nothing = "" if own else ", which is no failure: there are fewer items than shards"
+    return f"mad: shard {plan.shard}: {own} of {total} contracts and settings{nothing}"
+
+
+def device_lines(devices: Sequence[str], workers: int, share: int) -> list[str]:
     """Which worker has which device; for a single process one line of advice where others would stay idle.
 
     ``share`` is how many trials a device is meant to take side by side.
@@ -22,7 +77,7 @@ def header_lines(devices: list[str], workers: int, share: int) -> list[str]:
     return lines
 
 
-def _advice(devices: list[str], share: int) -> list[str]:
+def _advice(devices: Sequence[str], share: int) -> list[str]:
     if not devices:
         return [f"mad: add -n auto to train on {cores()} cores at a time"] if cores() > 1 else []
     trials, gpus = len(devices) * share, "1 GPU" if len(devices) == 1 else f"{len(devices)} GPUs"

@@ -5,6 +5,7 @@ Imported by every pytest run, so `Options`, the parsed values, are in a file of 
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,7 +236,7 @@ OPTIONS = (
         metavar="FILE",
         parse=Path,
         path=True,
-        help="Write a report to read: one self-contained HTML file. Needs jinja2.",
+        help="Write a report to read: one self-contained HTML file.",
     ),
     Option(
         flag="--mad-benchmark-json",
@@ -245,32 +246,15 @@ OPTIONS = (
         help="Write scores for github-action-benchmark, as customBiggerIsBetter.",
     ),
     Option(
-        flag="--mad-list",
-        switch=True,
-        help="Print the preset's settings with oracle, trivial level and threshold, and train nothing.",
-    ),
-    Option(
         flag="--mad-shard",
         metavar="I/N",
         parse=values.shard,
         help="Run the I-th of N parts of the suite, which take about the same time: for a CI matrix.",
     ),
-    Option(
-        flag="--mad-merge",
-        metavar="FILE",
-        repeatable=True,
-        path=True,
-        help="Join result files, those of shards for example, into one report, and train nothing. Exit code 1 if "
-        "anything in them fails, or a shard is missing. Repeatable; 'shard-*.json' is all files that match.",
-    ),
-    Option(
-        flag="--mad-compare",
-        metavar="A,B",
-        parse=values.two_files,
-        path=True,
-        help="Compare two result files and train nothing. Exit code 1 if B fails, or lacks what passed in A.",
-    ),
 )
+
+#: What trains nothing was an option once, and is a command.
+COMMANDS = {"--mad-list": "list", "--mad-merge": "merge", "--mad-compare": "compare"}
 
 #: Attributes of the options that name a report file, which is written at the end.
 REPORTS = ("json", "html", "benchmark_json")
@@ -290,7 +274,16 @@ def register(parser: pytest.Parser) -> None:
                 "bool" if option.switch else "linelist" if option.repeatable else "args" if option.names else "string"
             )
             parser.addini(option.name, f"{option.flag}: {option.help}", type=kind, default=None)  # type: ignore[arg-type]
+    for gone in COMMANDS:
+        group.addoption(gone, action="append", nargs="?", const="", default=None, help=argparse.SUPPRESS)
     parser.addini("mad_junit", "Write mad.* properties into JUnit reports.", type="bool", default=True)
+
+
+def refuse_commands(config: pytest.Config) -> None:
+    """Raise ``pytest.UsageError`` for an option whose place a command has taken."""
+    for gone, command in COMMANDS.items():
+        if config.getoption(gone[2:].replace("-", "_")) is not None:
+            raise pytest.UsageError(f"{gone}: is a command now: pytest-mad {command} (see pytest-mad {command} --help)")
 
 
 def flag(attribute: str) -> str:

@@ -100,10 +100,3 @@ def shard(text: str) -> tuple[int, int]:
     if not 1 <= part <= of <= MOST_SHARDS:
         raise ValueError(f"must be I/N, such as 2/4: part I of N, counted from 1, and N at most {MOST_SHARDS:,}")
     return part, of
-
-
-def two_files(text: str) -> tuple[str, str]:
-    files = text.split(",")
-    if len(files) != 2 or not all(files):
-        raise ValueError("must be two result files with a comma between them")
-    return files[0], files[1]

@@ -45,11 +45,8 @@ class Options:
     json: Path | None
     html: Path | None
     benchmark_json: Path | None
-    list: bool
     #: which part, from 1 on, and of how many
     shard: tuple[int, int] | None
-    merge: tuple[str, ...]
-    compare: tuple[str, str] | None
     #: of the ini file alone, so it has no row
     junit: bool
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 
@@ -17,22 +17,18 @@ from pytest_mad.common.errors import what_happened
 from pytest_mad.common.files import FileError, json_text, refuse_unwritable, write_text
 from pytest_mad.gate.recording import update_baseline
 from pytest_mad.report.github import append_summary, error_commands, place
-from pytest_mad.results.result import Run, SettingResult
+from pytest_mad.report.table import tables
+from pytest_mad.results.gaps import gaps
+from pytest_mad.results.result import Run
 from pytest_mad.results.result_file import to_json
 
+from .keys import PLAN
 from .option_table import flag, on_command_line
 from .options import options_of
+from .records import Records
 
-
-class Closing(NamedTuple):
-    """How writing went."""
-
-    #: lines about a recorded baseline
-    recorded: list[str]
-    #: one line per file that was asked for and could not be written
-    errors: list[str]
-    #: the same for a file that nobody asked for
-    warnings: list[str]
+#: In the environment: where GitHub wants its job summary.
+SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
 def check_report_paths(config: pytest.Config) -> None:
@@ -45,9 +41,10 @@ def check_report_paths(config: pytest.Config) -> None:
         other = taken.setdefault(path.resolve(), flag(name))
         if other != flag(name):
             raise pytest.UsageError(f"{written[name]}: is the file of {other}; write another one")
-        with _as_usage_error(written[name]):
-            check_packages(name)
+        try:
             refuse_unwritable(path)
+        except FileError as error:
+            raise pytest.UsageError(f"{written[name]}: {error}") from None
 
 
 def report_paths(config: pytest.Config) -> dict[str, Path]:
@@ -56,25 +53,65 @@ def report_paths(config: pytest.Config) -> dict[str, Path]:
     return {name: Path(directory, path) for name, path in options_of(config).reports.items()}
 
 
-def close(config: pytest.Config, settings: Sequence[SettingResult], run: Callable[[], Run]) -> Closing:
-    """Write everything that was asked for; what cannot be written keeps nothing else from being written."""
-    lines, errors, warnings = list[str](), list[str](), list[str]()
+def write_all(config: pytest.Config, records: Records) -> bool:
+    """Write everything that was asked for; whether it could be written. Nothing keeps the others from being written."""
+    errors = list[str]()
     update = options_of(config).update_baseline
     if update is not None:
         path = Path(config.invocation_params.dir, update)
         with _noted(errors, f"--mad-update-baseline={path}"):
-            lines = update_baseline(path, settings)
-    paths, summary = report_paths(config), os.environ.get("GITHUB_STEP_SUMMARY")
-    if not (paths or summary):
-        return Closing(lines, errors, warnings)
-    found = run()
+            records.recorded = update_baseline(path, records.settings)
+    run = records.run()
+    paths = report_paths(config)
+    troubles = write_reports(paths, run)
+    errors += [f"{flag(name)}={paths[name]}: {trouble}" for name, trouble in troubles.items() if name in paths]
+    if SUMMARY in troubles:
+        sys.stderr.write(f"WARNING: {troubles[SUMMARY]}\n")
+    for line in errors:
+        sys.stderr.write(f"ERROR: {line}\n")
+    records.call_hook("pytest_mad_finish", run=run)
+    return not errors
+
+
+def write_reports(paths: Mapping[str, Path], run: Run) -> dict[str, str]:
+    """Write a run's reports, and GitHub's job summary where there is one; what could not be written, and why.
+
+    By ``json``, ``html`` or ``benchmark_json``, and ``SUMMARY``.
+    """
+    troubles: dict[str, str] = {}
     for name, path in paths.items():
-        with _noted(errors, f"{flag(name)}={path}"):
-            write_text(path, rendered(name, found))
+        with _noted_as(troubles, name):
+            write_text(path, rendered(name, run))
+    summary = os.environ.get(SUMMARY)
     if summary:
-        with _noted(warnings, f"GITHUB_STEP_SUMMARY={summary}"):
-            append_summary(summary, found)
-    return Closing(lines, errors, warnings)
+        with _noted_as(troubles, SUMMARY, f"{SUMMARY}={summary}: "):
+            append_summary(summary, run)
+    return troubles
+
+
+def print_tables(config: pytest.Config, records: Records, terminal: Any) -> None:
+    """The tables, at the end of the terminal's output."""
+    terminal.currentfspath = None  # our lines end with the line; without this the table begins with an empty one
+    terminal.section("MAD")
+    missing = gaps(cut_short=records.is_cut_short, shards=records.shards())
+    for line in tables(records.in_order(records.settings), records.in_order(records.contracts), missing):
+        markup = {line.colour: True} if line.colour else {}
+        terminal.write_line(line.text, bold=line.bold, **markup)
+    for text in records.recorded:
+        terminal.write_line(text)
+    for text in records.troubles:
+        terminal.write_line(text, yellow=True)
+
+
+def print_annotations(config: pytest.Config, records: Records, terminal: Any) -> None:
+    """The lines from which GitHub Actions makes annotations."""
+    told = config.pluginmanager.hasplugin("pytest_github_actions_annotate_failures")  # of every failing item
+    if not records.failed or told or os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    plan = config.stash.get(PLAN, None)
+    architectures = plan.architectures if plan else ()
+    for line in annotation_lines(config, records.failed, architectures, records.run()):
+        terminal.write_line(line)
 
 
 def annotation_lines(
@@ -100,39 +137,25 @@ def annotation_lines(
 
 
 @contextlib.contextmanager
-def _as_usage_error(what: str) -> Iterator[None]:
-    try:
+def _noted(lines: list[str], what: str) -> Iterator[None]:
+    """Go on after a file that cannot be written, with a line about it."""
+    troubles: dict[str, str] = {}
+    with _noted_as(troubles, what, f"{what}: "):
         yield
-    except (FileError, MissingPackageError) as error:
-        raise pytest.UsageError(f"{what}: {error}") from None
+    lines += troubles.values()
 
 
 @contextlib.contextmanager
-def _noted(lines: list[str], what: str) -> Iterator[None]:
-    """Go on behind a file that cannot be written, with a line about it."""
+def _noted_as(troubles: dict[str, str], name: str, before: str = "") -> Iterator[None]:
+    """The same, with what went wrong under a name."""
     try:
         yield
     except OSError as error:
-        lines.append(f"{what}: cannot be written: {error.strerror}")
+        troubles[name] = f"{before}cannot be written: {error.strerror}"
     except FileError as error:
-        lines.append(f"{what}: {error}")
+        troubles[name] = f"{before}{error}"
     except Exception as error:  # a report that cannot be made must not take the others with it
-        lines.append(f"{what}: {what_happened(error, 'writing')}")
-
-
-#: Packages that a report needs beyond the core.
-_NEEDS = {"html": "jinja2"}
-
-
-class MissingPackageError(ValueError):
-    """A report needs a package that is not installed; the message is the line that installs it."""
-
-
-def check_packages(option: str) -> None:
-    """Raise :class:`MissingPackageError` before anything is trained for a report that could not be written."""
-    package = _NEEDS.get(option)
-    if package and importlib.util.find_spec(package) is None:
-        raise MissingPackageError(f"needs {package}: pip install 'pytest-mad[report]'")
+        troubles[name] = f"{before}{what_happened(error, 'writing')}"
 
 
 def rendered(option: str, run: Run) -> str:

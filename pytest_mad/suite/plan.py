@@ -17,7 +17,6 @@ from pytest_mad.architectures.targets import TARGETS
 from pytest_mad.common.errors import suggestion, user_traceback
 from pytest_mad.common.files import FileError, is_there, refuse_unwritable
 from pytest_mad.evaluation.options import ContractOptions, Mode, RunOptions
-from pytest_mad.gate import false_alarm_bound
 from pytest_mad.gate.baseline import (
     Baseline,
     BaselineError,
@@ -29,6 +28,7 @@ from pytest_mad.gate.baseline import (
 )
 from pytest_mad.presets.reading import settings
 from pytest_mad.presets.setting import Setting, as_published, select, with_threshold
+from pytest_mad.store.folder import open_store
 
 from .option_table import on_command_line
 from .option_values import ContractMode, contract
@@ -57,25 +57,10 @@ class Plan:
         """At whose sizes a contract is asked, unless the options name another setting."""
         return next(iter(self.settings.values()))
 
-    def gate_lines(self) -> list[str]:
-        """What the header says of a comparison with a baseline, or of a recording."""
-        lines, one = [], next(iter(self.settings.values())).gate
-        if self.run.baseline:
-            seeds = self.run.seeds or one.seeds
-            margin = one.margin if self.run.margin is None else self.run.margin
-            names = [architecture.name for architecture in self.architectures]
-            looked_up = [self.run.baseline.find(name, setting) for name in names for setting in self.settings]
-            found = [entry for _, entry in filter(None, looked_up)]
-            missing = len(looked_up) - len(found)
-            chance = sum(false_alarm_bound(len(entry.scores), seeds) for entry in found)
-            lines.append(
-                f"mad: baseline {self.run.baseline.source}, margin {margin:g}, up to {seeds} new seeds per setting; "
-                + (f"it lacks {missing} of {len(looked_up)} settings" if missing else "")
-                + ("" if missing else f"flags unchanged architectures in at most {chance:.1%} of runs")
-            )
-        if self.run.record:
-            lines.append(f"mad: recording {self.run.seeds or one.baseline_seeds} seeds per setting, without thresholds")
-        return lines
+    @property
+    def preset(self) -> str:
+        """The name of the preset."""
+        return self.sizes().preset
 
 
 def make_plan(config: pytest.Config) -> Plan:
@@ -216,6 +201,12 @@ def store_path(config: pytest.Config) -> Path | None:
     if is_there(folder) and not folder.is_dir():
         raise pytest.UsageError(f"--mad-store={folder}: is no folder")
     return folder
+
+
+def store_trouble(config: pytest.Config) -> str | None:
+    """What went wrong with the store in this process."""
+    folder = store_path(config)
+    return open_store(folder).trouble if folder else None
 
 
 def _known_contracts(where: str, modes: Sequence[ContractMode]) -> Sequence[ContractMode]:

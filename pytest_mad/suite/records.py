@@ -1,0 +1,196 @@
+"""What has finished, as it is reported: kept for tables and files, and told in a line.
+
+Imported by every pytest run, so what is heavy is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from .keys import PLAN, RECORD, RESULT, TROUBLE
+
+if TYPE_CHECKING:
+    from pytest_mad.results.result import ContractResult, ItemResult, Run, SettingResult, Shards
+
+ResultT = TypeVar("ResultT", bound="ItemResult")
+
+
+class Records:
+    """The results of one process. In an xdist run the controller's has all of them, a worker's none."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self.settings: list[SettingResult] = []
+        self.contracts: list[ContractResult] = []
+        #: where the first failing item of an architecture stands
+        self.failed: dict[str, tuple[str, int | None, str]] = {}
+        #: what went wrong with the store, or with a hook of another plugin, a line each
+        self.troubles: list[str] = []
+        #: what was recorded in a baseline, in lines
+        self.recorded: list[str] = []
+        #: whether the run ended before all of its items had
+        self.is_cut_short = False
+        #: node ids of all items of the suite that are to run, None until they are known; of them the settings; and of
+        #: those that left a result or were skipped
+        self._expected: set[str] | None = None
+        self._counted: set[str] = set()
+        self._reported: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self.settings or self.contracts)
+
+    @property
+    def are_complete(self) -> bool:
+        """Whether every item of the suite left a result, or was skipped."""
+        return not (self._expected or set()) - self._reported
+
+    @property
+    def expects_nothing(self) -> bool:
+        """Whether it is known that no item of the suite is to run."""
+        return self._expected == set()
+
+    # -- which items there are -----------------------------------------------------------------------------------------
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._expect(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Iterable[str]) -> None:
+        self._expect(ids)  # the controller collects nothing itself, and every worker the same
+
+    def _expect(self, ids: Iterable[str]) -> None:
+        self._expected = {one for one in ids if one.startswith("mad::")}
+        self._counted = {one for one in self._expected if "::contract[" not in one}
+
+    # -- from an item to its report, and from there to the lists -------------------------------------------------------
+
+    def attach(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Put what an item left on its report: the full record, and short properties for JUnit."""
+        result = item.stash.get(RESULT, None)
+        if result is None:
+            return
+        from pytest_mad.common.records import plain
+        from pytest_mad.report.junit import properties
+
+        from .options import options_of
+        from .plan import store_trouble
+
+        setattr(report, RECORD, json.dumps(plain(result)))
+        setattr(report, TROUBLE, store_trouble(self._config))
+        if options_of(self._config).junit:
+            item.user_properties += properties(result)
+            report.user_properties = list(item.user_properties)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the result of a finished item and say so in a line; runs in the controller, or the only process."""
+        text = getattr(report, RECORD, None)
+        if report.skipped:  # perhaps by somebody's conftest, which leaves no record
+            self._reported.add(report.nodeid)
+        if text is None or hasattr(self._config, "workerinput"):
+            return
+        from pytest_mad.results.result_file import item_result
+
+        result = item_result(json.loads(text))
+        self._reported.add(report.nodeid)
+        self._note(getattr(report, TROUBLE, None))
+        self.keep(result)
+        if report.failed:
+            self.failed.setdefault(result.architecture, report.location)
+        self._tell(report.nodeid, result)
+
+    def keep(self, result: ItemResult) -> None:
+        """Have this in the tables and files, and tell whoever listens; several tests may look at one result."""
+        from pytest_mad.results.result import ContractResult
+
+        known: list[Any] = self.contracts if isinstance(result, ContractResult) else self.settings
+        if result not in known:
+            known.append(result)
+            self.call_hook("pytest_mad_setting", result=result)
+
+    def call_hook(self, name: str, **arguments: Any) -> None:
+        """Call a hook of :mod:`pytest_mad.hookspecs`. What another plugin raises there must not lose the run."""
+        try:
+            getattr(self._config.hook, name)(config=self._config, **arguments)
+        except Exception as error:
+            from pytest_mad.common.errors import first_line
+
+            self._note(f"hook {name}: a plugin or conftest.py raised {type(error).__name__}: {first_line(error)}")
+
+    def _note(self, trouble: str | None) -> None:
+        if trouble and trouble not in self.troubles:
+            self.troubles.append(trouble)
+
+    # -- on the terminal -----------------------------------------------------------------------------------------------
+
+    def _tell(self, nodeid: str, result: ItemResult) -> None:
+        from pytest_mad.report.progress import count_text, finished_line
+
+        terminal = self._terminal(nodeid)
+        if terminal is not None:
+            before = "\n" if terminal._tw.width_of_current_line else ""  # behind another test's dot
+            place = count_text(len(self._reported & self._counted), len(self._counted))
+            terminal.write(f"{before}{finished_line(result, place)}\n", flush=True)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Keep the terminal from naming a file, which the suite's items do not have."""
+        terminal = self._terminal(nodeid)
+        if terminal is not None:
+            place = self._config.rootpath / "mad"
+            if terminal.currentfspath != place:
+                terminal.ensure_newline()
+                terminal.currentfspath = place
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> Any:
+        """No dot for the suite's items, which get a line each."""
+        if getattr(report, RECORD, None) is None or self._terminal(report.nodeid) is None:
+            return None
+        return report.outcome, "", report.outcome.upper()
+
+    def _terminal(self, nodeid: str) -> Any:
+        """pytest's terminal reporter, if it shows this item as a line of the suite's own."""
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        own_line = terminal is not None and terminal.verbosity == 0 and nodeid.startswith("mad::")
+        return terminal if own_line else None
+
+    # -- all of them ---------------------------------------------------------------------------------------------------
+
+    def in_order(self, results: list[ResultT]) -> list[ResultT]:
+        """Results in the plan's order; workers finish in any. First those of a user's own tests."""
+        plan = self._config.stash.get(PLAN, None)
+        if plan is None:
+            return results
+        items = (*plan.run.contracts.names(), *plan.settings)
+        place = {one: i for i, one in enumerate((a.name, item) for a in plan.architectures for item in items)}
+        return sorted(results, key=lambda r: place.get((r.architecture, r.name), -1))
+
+    def run(self) -> Run:
+        """All results, as a file holds them."""
+        from pytest_mad.results.result_file import run_of
+
+        plan = self._config.stash.get(PLAN, None)
+        preset = self.settings[0].preset if self.settings else plan.preset if plan else ""
+        return run_of(
+            self.in_order(self.settings),
+            preset,
+            self.in_order(self.contracts),
+            shlex.join(("pytest", *map(str, self._config.invocation_params.args))),
+            cut_short=self.is_cut_short,
+            shards=self.shards(),
+        )
+
+    def shards(self) -> list[Shards]:
+        """The part of the suite that this job ran, if it was a part."""
+        plan = self._config.stash.get(PLAN, None)
+        if plan is None or plan.shard is None:
+            return []
+        from pytest_mad.results.merge import joined
+
+        from .selection import item_identities
+
+        return joined([plan.shard.of_suite(item_identities(plan))])
