@@ -18,7 +18,7 @@ from pytest_mad.architectures.architecture import Architecture, TargetError
 from pytest_mad.architectures.targets import TARGETS
 from pytest_mad.evaluation.contract import run_contract
 from pytest_mad.evaluation.options import RunOptions
-from pytest_mad.evaluation.requirement import BaselineWarning, requirement_of
+from pytest_mad.evaluation.requirement import BaselineWarning
 from pytest_mad.evaluation.setting import check_contracts, choose_device, ended, run_and_judge, stopped_by
 from pytest_mad.gate import Verdict
 from pytest_mad.results.result import ContractResult
@@ -158,7 +158,6 @@ def _trial(architecture: Architecture, unit: Unit, run: RunOptions) -> Answer:
             architecture,
             setting,
             *unit.trial,
-            requirement=requirement_of(architecture, setting, run),
             device=device,
             data_dir=run.data_dir,
             deadline=float("inf") if run.timeout is None else time.monotonic() + run.timeout,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pytest_mad.architectures.architecture import from_factory
+from pytest_mad.common.records import plain
 from pytest_mad.contracts import base
 from pytest_mad.contracts.base import ContractError, NotApplicableError, contracts, register_contract
 from pytest_mad.evaluation.contract import check, first_broken, run_contract
@@ -337,11 +338,12 @@ def test_a_contract_of_the_users_that_raises_is_an_error(registry):
 
 def test_a_result_is_plain_values():
     result = ContractResult(architecture="a", contract="output", verdict="pass")
-    assert result.to_json() == {
+    assert plain(result) == {
         "architecture": "a",
         "contract": "output",
         "verdict": "pass",
         "detail": "",
+        "warned": [],
         "seconds": 0.0,
         "stored": False,
     }

@@ -21,6 +21,7 @@ from pytest_mad.executors.ray.executor import RayExecutor, joined
 from pytest_mad.executors.ray.pool import Crew, placed
 from pytest_mad.executors.ray.units import Key, Unit, Waiting, separate_trials
 from pytest_mad.presets.recipe import Point
+from pytest_mad.results.result import ContractResult
 from pytest_mad.store.folder import Store
 from tests.unit.tiny import CPU, Tiny, make_setting
 
@@ -166,9 +167,8 @@ def test_a_verdict_on_one_trial_ends_the_others(use):
 
     def run(unit, *_):
         fake.runs += 1
-        verdict = {"architecture": "tiny", "contract": "output", "verdict": "pass", "detail": "", "seconds": 0.0}
         if unit.key.is_contract:
-            return Answer(found=verdict)
+            return Answer(found=ContractResult(architecture="tiny", contract="output", verdict="pass"))
         return Answer(found=error_of(TINY, unit, RunOptions(device="cpu"), "output is broken", 0.0))
 
     fake = use(FakeRay(run=run))

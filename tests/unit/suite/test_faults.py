@@ -93,7 +93,7 @@ def test_a_lost_setting_has_its_verdict_and_its_identity(plan):
     assert isinstance(found, SettingResult)
     assert (found.verdict, found.detail, found.seconds, found.device) == ("error", "its worker ended", 1.235, "cuda")
     assert (found.threshold, found.recipe) == (setting.threshold, setting.identity()["recipe"])
-    assert found.normalized is None and found.trials == []
+    assert found.normalized is None and found.trials == ()
 
 
 def test_a_lost_contract_too(plan):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.scale.simulated import bound, xdist_makespan
 from pytest_mad.presets.reading import settings
-from pytest_mad.suite.header import header_lines
+from pytest_mad.suite.header import device_lines
 from pytest_mad.suite.xdist import cores, equip, order
 from tests.oracles.parameters import steady
 
@@ -193,10 +193,10 @@ def test_what_the_user_gave_a_worker_is_left_alone(bare_environment):
 )
 def test_the_header_says_who_trains_where(devices, workers, lines, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
-    assert header_lines(devices, workers, 2) == lines
+    assert device_lines(devices, workers, 2) == lines
 
 
 def test_a_single_core_or_trial_needs_no_advice(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
-    assert header_lines([], 0, 2) == []
-    assert header_lines(["GPU-a"], 0, 1) == ["mad: this process trains on GPU-a"]
+    assert device_lines([], 0, 2) == []
+    assert device_lines(["GPU-a"], 0, 1) == ["mad: this process trains on GPU-a"]

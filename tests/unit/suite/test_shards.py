@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pytest_mad.presets.reading import settings
 from pytest_mad.results.gaps import absent, gaps, headline, present
 from pytest_mad.results.merge import joined
+from pytest_mad.results.result import Shards
 from pytest_mad.suite.option_table import OPTIONS
 from pytest_mad.suite.option_values import MOST_SHARDS
 from pytest_mad.suite.shards import Shard, assign, digest
@@ -82,32 +83,36 @@ def test_the_paper_preset_is_shared_out_evenly(count):
 def test_shards_of_one_suite_come_together(costs, count, data):
     """Some of them stay a part, all of them are a whole, and the order does not matter."""
     some = data.draw(st.lists(st.integers(1, count), min_size=1, max_size=12))
-    files = [Shard(part, count).to_json(costs) for part in some]
+    files = [Shard(part, count).of_suite(costs) for part in some]
     whole = set(some) == set(range(1, count + 1))
-    parts = {"suite": digest(costs), "of": count, "parts": sorted(set(some))}
+    parts = Shards(suite=digest(costs), of=count, parts=tuple(sorted(set(some))))
     assert joined(files) == joined(files[::-1]) == ([] if whole else [parts])
     assert joined(joined(files[:1]) + files[1:]) == joined(files)
 
 
 def test_shards_of_other_suites_do_not_fill_gaps():
     """Another name, another cost or another number of shards makes another suite."""
-    first, *others = (Shard(1, 2).to_json({"a": 1.0}), Shard(2, 2).to_json({"b": 1.0}), Shard(2, 2).to_json({"a": 2.0}))
-    for other in (*others, Shard(2, 3).to_json({"a": 1.0})):
+    first, *others = (
+        Shard(1, 2).of_suite({"a": 1.0}),
+        Shard(2, 2).of_suite({"b": 1.0}),
+        Shard(2, 2).of_suite({"a": 2.0}),
+    )
+    for other in (*others, Shard(2, 3).of_suite({"a": 1.0})):
         assert len(joined([first, other])) == 2
-    assert joined([first, Shard(2, 2).to_json({"a": 1.0})]) == []
-    assert joined([Shard(1, 1).to_json({"a": 1.0})]) == []
+    assert joined([first, Shard(2, 2).of_suite({"a": 1.0})]) == []
+    assert joined([Shard(1, 1).of_suite({"a": 1.0})]) == []
 
 
 def test_what_reports_say_of_shards():
     """Runs of numbers are short, and a whole file says nothing."""
-    some = {"suite": "00ff", "of": 9, "parts": [1, 2, 3, 5, 8, 9]}
+    some = Shards(suite="00ff", of=9, parts=(1, 2, 3, 5, 8, 9))
     assert present(some) == "Shards 1-3, 5, 8-9 of 9" and absent(some) == "shards 4, 6-7 of 9"
-    assert present({"of": 2, "parts": [2]}) == "Shard 2 of 2"
-    assert gaps({"cut_short": False, "shards": [some]}) == [
+    assert present(Shards(suite="00ff", of=2, parts=(2,))) == "Shard 2 of 2"
+    assert gaps(cut_short=False, shards=[some]) == [
         "Shards 1-3, 5, 8-9 of 9 only: the rest of the suite is missing here."
     ]
-    assert headline({"cut_short": True, "shards": [some]}) == "Cut short: Shards 1-3, 5, 8-9 of 9: "
-    assert gaps({"cut_short": False, "shards": []}) == [] and headline({"cut_short": False, "shards": []}) == ""
+    assert headline(cut_short=True, shards=[some]) == "Cut short: Shards 1-3, 5, 8-9 of 9: "
+    assert gaps(cut_short=False, shards=[]) == [] and headline(cut_short=False, shards=[]) == ""
 
 
 # -- the option -----------------------------------------------------------------------------------------------------
