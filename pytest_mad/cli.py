@@ -306,7 +306,7 @@ def _content_of(store: Store) -> str:
     sizes = store.sizes()
     kinds = [_counted(len(own), kind) for kind, own in sizes.items() if own]
     size = sum(sum(own) for own in sizes.values())
-    unit, name = (1e6, "MB") if size >= 1e5 else (1e3, "kB")
+    unit, name = (1e6, "MB") if size >= 1e6 else (1e3, "kB")
     return f"{', '.join(kinds)}, {size / unit:.1f} {name}" if kinds else "empty"
 
 
