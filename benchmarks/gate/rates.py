@@ -59,8 +59,8 @@ def rate(successes: int, trials: int) -> dict[str, Any]:
 def seeds_of(file: Path, setting: Setting) -> list[float]:
     """The normalised scores of the recorded seeds 0, 1, 2, ..., up to the first that is missing or out of date.
 
-    A trial that ended in an error has the score 0: it flags its run against a threshold, and is one seed below the line
-    of a baseline.
+    A trial that ended in an error has the score 0: it flags its run against a threshold, and is one seed below the
+    floor of a baseline.
     """
     trials = json.loads(file.read_text(encoding="utf-8"))["trials"] if file.exists() else {}
     scores: list[float] = []
@@ -92,9 +92,9 @@ def regresses(group: Sequence[float], baseline: Sequence[float], setting: Settin
 def chance_of_a_split(scores: Sequence[float], baseline_seeds: int, seeds: int, margin: float, top: float) -> float:
     """Of all ways to draw B recorded and n new seeds from these scores, the share that regresses.
 
-    All n must lie below the line, ``min(lowest of the B, top) - margin``. Counted over which of the scores is the
+    All n must lie below the floor, ``min(lowest of the B, top) - margin``. Counted over which of the scores is the
     lowest of the B: scores in ascending order, the i-th the first in the baseline, the n new ones from those of the
-    lower i that lie below its line.
+    lower i that lie below its floor.
     """
     ordered = sorted(scores)
     total = len(ordered)

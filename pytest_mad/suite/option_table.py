@@ -118,7 +118,7 @@ OPTIONS = (
         parse=values.whole_number(1),
         ini=True,
         help="Seeds per setting. Default: 1, all of which must reach the threshold; with a baseline as many as the "
-        "preset's gate says, of which one must reach the line.",
+        "preset's gate says, of which one must reach the floor.",
     ),
     Option(
         flag="--mad-first-seed",

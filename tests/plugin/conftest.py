@@ -31,7 +31,8 @@ def _preload():
     second import. Then let the garbage collector, which pytest calls at the end of every run, leave them alone.
     """
     for module in pkgutil.walk_packages(pytest_mad.__path__, "pytest_mad."):
-        importlib.import_module(module.name)
+        if module.name != "pytest_mad.__main__":  # which is a command: it would end this process
+            importlib.import_module(module.name)
     setting = next(iter(pytest_mad.settings(str(PROJECT / "tiny.toml")).values()))
     pytest_mad.evaluate(reference_archs.transformer.make_model, setting)
     gc.freeze()

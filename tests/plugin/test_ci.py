@@ -72,9 +72,7 @@ def test_without_the_variable_or_with_an_empty_one_nothing_is_written(project, g
     assert project.files() == before
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--collect-only"], ["-k", "nothing"], ["--mad-list"], ["test_own.py::test_before"]]
-)
+@pytest.mark.parametrize("arguments", [["--collect-only"], ["-k", "nothing"], ["--help"], ["test_own.py::test_before"]])
 def test_where_no_mad_item_ran_github_is_told_nothing(project, github, arguments):
     project.write(test_own=OWN + "\n    def test_failing():\n        assert False\n")
     assert errors(project.models(*arguments)) == []

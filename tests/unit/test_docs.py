@@ -1,14 +1,17 @@
-"""What the documentation says is true: of the layers, of the options, and of the workflows to copy."""
+"""What the documentation says is true: of the layers, of options and commands, and of the workflows to copy."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import yaml
 
+from pytest_mad.cli import make_parser
 from pytest_mad.layers import build_layer, layer_names
 from pytest_mad.suite.option_table import OPTIONS
 
@@ -38,14 +41,71 @@ def test_state_and_parameters_of_the_table(name: str) -> None:
     assert sum(parameter.numel() for parameter in layer.parameters()) == expected
 
 
-# -- options ----------------------------------------------------------------------------------------------------------
+# -- options and commands ---------------------------------------------------------------------------------------------
 
 KNOWN = {option.flag: option for option in OPTIONS}
+(COMMANDS,) = (list(action.choices) for action in make_parser()._actions if isinstance(action.choices, dict))
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_option_that_is_named_exists(name: str) -> None:
     assert set(re.findall(r"--mad-[a-z-]*[a-z]", PAGES[name])) <= set(KNOWN)
+
+
+def test_every_option_is_in_the_table() -> None:
+    rows = re.findall(r"^\| (`--mad-.*?`) \| ", PAGES["README.md"], re.MULTILINE)
+    assert sorted(flag for row in rows for flag in re.findall(r"--mad-[a-z-]*[a-z]", row)) == sorted(KNOWN)
+
+
+def own_commands(page: str) -> list[str]:
+    """Command lines of ``pytest-mad`` on a page: in the text, in tables, and in blocks."""
+    blocks = re.findall(r"^```.*?^```", page, re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"`(pytest-mad\s[^`]+)`", text) + re.findall(r"^    (pytest-mad .+)$", text, re.MULTILINE)
+    for block in blocks:
+        found += re.findall(r"^\s*(?:- )?(?:run: )?(pytest-mad .+)$", block, re.MULTILINE)
+    return [" ".join(line.split()) for line in found]
+
+
+OWN_COMMANDS = [(name, line) for name, page in PAGES.items() for line in own_commands(page)]
+
+
+@pytest.mark.parametrize(("name", "line"), OWN_COMMANDS)
+def test_every_command_line_of_pytest_mad_is_right(name: str, line: str) -> None:
+    _, command, *words = shlex.split(line)
+    assert command in COMMANDS
+    if words:  # otherwise perhaps only its name
+        make_parser().parse_args([command, *words])
+
+
+def test_command_lines_of_pytest_mad_are_found_wherever_they_stand() -> None:
+    page = """
+See `pytest-mad list` and `pytest-mad
+compare a.json b.json`, which `pip install pytest-mad` brings.
+
+    pytest-mad store
+
+| `pytest-mad list --preset=NAME\\|FILE.toml` | a row |
+
+```yaml
+      - run: pytest-mad merge shard-*.json
+    - pytest-mad merge one.json
+    - pip install pytest-mad
+```
+"""
+    assert own_commands(page) == [
+        "pytest-mad list",
+        "pytest-mad compare a.json b.json",
+        r"pytest-mad list --preset=NAME\|FILE.toml",
+        "pytest-mad store",
+        "pytest-mad merge shard-*.json",
+        "pytest-mad merge one.json",
+    ]
+
+
+def test_every_command_is_in_the_table() -> None:
+    rows = re.findall(r"^\| `pytest-mad (\w+) ", PAGES["README.md"], re.MULTILINE)
+    assert rows == COMMANDS
 
 
 # -- workflows --------------------------------------------------------------------------------------------------------
@@ -87,8 +147,15 @@ def test_every_yaml_block_of_the_documentation_is_yaml() -> None:
     assert list(workflows()) == ["mad", "mad matrix", "mad nightly", "mad baseline", "mad charts"]
 
 
+def own_steps() -> list[dict]:
+    """Of this repository's own workflows."""
+    flows = [parsed(path.read_text(encoding="utf-8")) for path in ROOT.glob(".github/workflows/*.yml")]
+    assert flows
+    return [step for flow in flows for job in flow["jobs"].values() for step in job["steps"]]
+
+
 def test_every_step_is_an_action_of_a_known_version_or_a_command() -> None:
-    for step in steps():
+    for step in steps() + own_steps():
         assert ("uses" in step) != ("run" in step)
         assert set(step) <= {"uses", "run", "with", "env", "if", "continue-on-error"}
         if "uses" in step:
@@ -121,7 +188,7 @@ def filled(line: str) -> str:
 
 
 def test_every_option_in_a_workflow_has_a_value_that_it_takes() -> None:
-    assert len(commands()) == 13
+    assert len(commands()) == 11
     for command in commands():
         given = re.findall(r"(--mad-[a-z-]+)(?:=(\S+))?", command)
         assert given and "\n" not in command.strip()
@@ -137,8 +204,9 @@ def test_a_matrix_has_as_many_jobs_as_shards_and_its_files_are_merged() -> None:
     assert gitlab["mad shard"]["parallel"] == 4 and gitlab["mad merge"]["needs"] == ["mad shard"]
     shards = [line for line in commands() if "--mad-shard=2/4 " in line]
     assert len(shards) == 2 and all(" --mad-json=shard-2.json" in line for line in shards)
-    merges = [line for line in commands() if line.startswith("pytest --mad-merge='shard-*.json' ")]
-    assert len(merges) == 2
+    blocks = "".join(f"```yaml\n{block}```\n" for block in BLOCKS)
+    merges = [make_parser().parse_args(shlex.split(line)[1:]) for line in own_commands(blocks)]
+    assert len(merges) == 2 and all(fnmatch("shard-2.json", pattern) for one in merges for pattern in one.files)
 
 
 def test_a_job_that_may_write_runs_no_code_of_the_project() -> None:
