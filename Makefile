@@ -29,6 +29,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # torch first and pinned: a range alone would take the newest build, with several gigabytes of CUDA packages.
 $(READY): pyproject.toml constraints.txt

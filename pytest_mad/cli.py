@@ -65,7 +65,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: Any, name: str, command: Command, text: str, more: str = "") -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text} {more}".strip())
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=f"{text} {more}".strip(), allow_abbrev=False
+    )
     parser.set_defaults(command=command)
     return parser
 

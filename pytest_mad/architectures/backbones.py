@@ -279,7 +279,7 @@ class AutoEncoder(nn.Module):
 
 def _mixer(layer: nn.Module) -> Mixer:
     if not isinstance(layer, Mixer):
-        raise TypeError(f"{type(layer).__name__} runs over whole sequences only: it is no pytest_mad.layers.Mixer")
+        raise TypeError(f"{type(layer).__name__} runs over whole sequences only: it is not a layers.mixer.Mixer")
     return layer
 
 

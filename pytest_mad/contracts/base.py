@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,7 +10,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from pytest_mad.common.registry import Registry
 from pytest_mad.common.seeds import generator
+from pytest_mad.common.text import NAME
 
 #: Ours, in the order in which they are asked and reported: each means little if those before it are broken.
 OWN = (
@@ -27,7 +27,6 @@ OWN = (
     "autocast",
     "budget",
 )
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class ContractError(Exception):
@@ -80,8 +79,15 @@ class Contract:
     hard: bool
 
 
-_REGISTRY: dict[str, Contract] = {}
 CheckT = TypeVar("CheckT", bound=Check)
+
+
+def _load_own() -> None:
+    for name in OWN:
+        importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
+
+
+_CONTRACTS: Registry[Contract] = Registry("contract", str(__package__), _load_own)
 
 
 def register_contract(name: str, *, hard: bool = True) -> Callable[[CheckT], CheckT]:
@@ -90,14 +96,11 @@ def register_contract(name: str, *, hard: bool = True) -> Callable[[CheckT], Che
     It gets a :class:`Subject` and raises :class:`ContractError` with one line, or :class:`NotApplicableError`.
     Raises ``ValueError`` if the name cannot stand in a node id, or another function has it already.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ValueError(f"contract {name!r}: a name has letters, digits and _.- only")
 
     def register(check: CheckT) -> CheckT:
-        known = _REGISTRY.get(name) or (_own(name) if not _is_own(check) else None)
-        if known is not None and _identity(known.check) != _identity(check):
-            raise ValueError(f"contract {name!r} is already registered by {known.check.__module__}")
-        _REGISTRY[name] = Contract(name=name, check=check, hard=hard)
+        _CONTRACTS.add(name, Contract(name=name, check=check, hard=hard), check)
         return check
 
     return register
@@ -105,24 +108,5 @@ def register_contract(name: str, *, hard: bool = True) -> Callable[[CheckT], Che
 
 def contracts() -> dict[str, Contract]:
     """All contracts by name: ours first, in the order of `OWN`, then those that users registered."""
-    _load_own()
-    return {name: _REGISTRY[name] for name in (*OWN, *_REGISTRY)}
-
-
-def _own(name: str) -> Contract | None:
-    _load_own()
-    return _REGISTRY.get(name)
-
-
-def _load_own() -> None:
-    for name in OWN:
-        importlib.import_module(f"pytest_mad.contracts.{name.replace('-', '_')}")
-
-
-def _is_own(check: Check) -> bool:
-    return check.__module__.startswith("pytest_mad.contracts.")
-
-
-def _identity(check: Check) -> tuple[str, str]:
-    """Equal for a function and for the same one after its file was loaded again, under whatever module name."""
-    return inspect.getfile(check), check.__qualname__
+    names = _CONTRACTS.names()
+    return {name: _CONTRACTS[name] for name in (*OWN, *names)}

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pytest_mad.common.errors import suggestion
 from pytest_mad.common.files import FileError, is_there, read_json
 from pytest_mad.common.packages import HERE, minor
-from pytest_mad.common.records import Between, Named, Score, WrongError, record, require
+from pytest_mad.common.records import Between, Named, Score, WrongError, at, check_of, record, require
 from pytest_mad.common.text import NAME
 
 SCHEMA = 1
@@ -105,6 +105,8 @@ def read_entries(path: Path) -> dict[str, dict[str, Entry]]:
     if "preset" in content:
         raise FileError("is a result file of --mad-json, not a baseline")
     try:
+        if "schema" in content:  # which says what the other keys are
+            at("schema", check_of(Literal[1]), content["schema"])
         found = record(_File, content)
     except WrongError as wrong:
         raise FileError(f"is no baseline: {wrong}") from None

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
 import importlib
 import inspect
 import pkgutil
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from torch import nn
 
+from pytest_mad.common.registry import Registry, UnknownNameError
 from pytest_mad.layers.modules.checks import check_counts
 
 LayerT = TypeVar("LayerT", bound=type[nn.Module])
 
-ENTRY_POINT_GROUP = "pytest_mad.layers"
 
 # Keys that say the same thing in two ways. Giving one of them replaces the default that is written in the other.
 _ALTERNATIVES = (("num_heads", "head_dim"),)
 
 
-class UnknownLayerError(ValueError):
+class UnknownLayerError(UnknownNameError):
     """No layer is registered under this name."""
 
 
@@ -35,7 +31,22 @@ class _Entry:
     defaults: dict[str, Any]
 
 
-_REGISTRY: dict[str, _Entry] = {}
+def _load_own() -> None:
+    """Every module of this package."""
+    package = importlib.import_module(__package__)
+    for module in pkgutil.iter_modules(package.__path__, prefix=f"{__package__}."):
+        importlib.import_module(module.name)
+
+
+def _join(name: str, loaded: Any) -> None:
+    """An entry point may name a class, which then has the entry point's name."""
+    if isinstance(loaded, type):
+        register_layer(name)(loaded)
+
+
+_LAYERS: Registry[_Entry] = Registry(
+    "layer", __package__, _load_own, group="pytest_mad.layers", join=_join, unknown=UnknownLayerError
+)
 
 
 def register_layer(name: str, **default_config: Any) -> Callable[[LayerT], LayerT]:
@@ -48,10 +59,7 @@ def register_layer(name: str, **default_config: Any) -> Callable[[LayerT], Layer
     """
 
     def register(layer: LayerT) -> LayerT:
-        known = _REGISTRY.get(name)
-        if known is not None and _identity(known.layer) != _identity(layer):
-            raise ValueError(f"layer {name!r} is already registered by {'.'.join(_identity(known.layer))}")
-        _REGISTRY[name] = _Entry(layer=layer, defaults=default_config)
+        _LAYERS.add(name, _Entry(layer=layer, defaults=default_config), layer)
         return layer
 
     return register
@@ -59,8 +67,7 @@ def register_layer(name: str, **default_config: Any) -> Callable[[LayerT], Layer
 
 def layer_names() -> list[str]:
     """The names of all registered layers, sorted."""
-    _load_all()
-    return sorted(_REGISTRY)
+    return sorted(_LAYERS.names())
 
 
 def build_layer(name: str, dim: int = 128, max_length: int = 128, **config: Any) -> nn.Module:
@@ -72,24 +79,10 @@ def build_layer(name: str, dim: int = 128, max_length: int = 128, **config: Any)
         UnknownLayerError: no layer has this name.
         ValueError: the layer has no such config key, or cannot be built with these values.
     """
-    _load_all()
-    entry = _REGISTRY.get(name)
-    if entry is None:
-        raise UnknownLayerError(f"unknown layer {name!r}: {_suggestion(name)}")
+    entry = _LAYERS[name]
     _check_keys(name, entry.layer, config)
     check_counts(dim=dim, max_length=max_length)
     return entry.layer(dim=dim, max_length=max_length, **_merge(entry.defaults, config))
-
-
-def _identity(layer: type[nn.Module]) -> tuple[str, str]:
-    """Equal for a class and for the same class after its module was loaded again."""
-    return layer.__module__, layer.__qualname__
-
-
-def _suggestion(name: str) -> str:
-    names = sorted(_REGISTRY)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"the layers are {', '.join(names)}"
 
 
 def _check_keys(name: str, layer: type[nn.Module], config: dict[str, Any]) -> None:
@@ -106,19 +99,3 @@ def _merge(defaults: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """``config`` over ``defaults``, where a default gives way to its alternative as well."""
     replaced = {key for group in _ALTERNATIVES if any(key in config for key in group) for key in group}
     return {**{key: value for key, value in defaults.items() if key not in replaced}, **config}
-
-
-@functools.cache
-def _load_all() -> None:
-    """Import what registers layers: every module of this package, then the entry points of other packages."""
-    package = importlib.import_module("pytest_mad.layers")
-    for module in pkgutil.iter_modules(package.__path__, prefix="pytest_mad.layers."):
-        importlib.import_module(module.name)
-    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            loaded = entry_point.load()
-        except Exception as error:  # somebody else's broken package must not take our own layers away
-            warnings.warn(f"layers of entry point {entry_point.value!r} are missing: {error!r}", stacklevel=2)
-            continue
-        if isinstance(loaded, type) and entry_point.name not in _REGISTRY:
-            register_layer(entry_point.name)(loaded)

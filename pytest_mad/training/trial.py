@@ -109,8 +109,7 @@ def train_trial(
     and ``checkpoints`` apart: from a checkpoint it goes on as if it had never stopped. Raises :class:`TrialError` when
     the loss is NaN or infinite and when ``time.monotonic()`` passes ``deadline``.
     """
-    started = time.monotonic()
-    recipe = setting.recipe
+    started, recipe = time.monotonic(), setting.recipe
     total = recipe.total_steps(setting.params.num_train_examples)
     model = initial_model(build, setting, point, seed, device)
     with one_thread(device), seeded("train", *identity(setting, point, seed)):
@@ -138,17 +137,16 @@ def train_trial(
                 checkpoints.save(training)
             if stopped is None and time.monotonic() > deadline:
                 raise OutOfTimeError(f"out of time at step {step} of {total}")
-        test = evaluate(model, to_device(data.test, device), recipe, parts)
-    trial = Trial(
-        point=point,
-        seed=seed,
-        steps=training.step,
-        stopped=stopped,
-        curve=tuple(training.curve),
-        validation=found,
-        test=test,
-        seconds=time.monotonic() - started,
-    )
+        trial = Trial(
+            point=point,
+            seed=seed,
+            steps=training.step,
+            stopped=stopped,
+            curve=tuple(training.curve),
+            validation=found,
+            test=evaluate(model, to_device(data.test, device), recipe, parts),
+            seconds=time.monotonic() - started,
+        )
     return trial, model.eval()
 
 

@@ -183,7 +183,7 @@ def suite(project):
 def registry(monkeypatch):
     """What a test registers is forgotten afterwards: these runs share our modules."""
     base.contracts()
-    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    monkeypatch.setattr(base._CONTRACTS, "_entries", dict(base._CONTRACTS._entries))
 
 
 def verdicts(contracts):

@@ -71,7 +71,7 @@ def test_evaluate_finds_what_a_pytest_item_finds(preset):
     options = RunOptions(seeds=2, first_seed=7, device="cpu")
     item = run_and_judge(from_factory(Tiny), setting, options).result
     assert dataclasses.replace(ours, seconds=0) == dataclasses.replace(item, seconds=0)
-    assert [trial["seed"] for trial in ours.trials] == [7, 8]
+    assert [trial.seed for trial in ours.trials] == [7, 8]
 
 
 def test_a_failed_setting_is_a_result_not_an_exception(suite):
@@ -216,7 +216,7 @@ class EchoTask(pytest_mad.Task):
 def echo():
     pytest_mad.register_task(EchoTask)
     yield EchoTask.name
-    del registry._TASKS[EchoTask.name]
+    del registry._TASKS._entries[EchoTask.name]
 
 
 def test_a_registered_task_is_a_task_like_any_other(echo, tmp_path):
@@ -243,7 +243,7 @@ def test_a_registered_task_is_a_task_like_any_other(echo, tmp_path):
         result = evaluate(Tiny, setting)
         assert result.passed, result.explain()
         assert (result.oracle, result.trivial) == (1.0, pytest.approx(1 / 6))
-        assert result.trials[0]["stopped"] == "solved"
+        assert result.trials[0].stopped == "solved"
     without_mixing = evaluate(lambda vocab_size: nn.Sequential(nn.Embedding(vocab_size, vocab_size)), setting)
     assert without_mixing.verdict == "fail"
 
@@ -255,7 +255,7 @@ def test_a_name_belongs_to_one_task(echo):
     class Other(EchoTask):
         pass
 
-    with pytest.raises(ValueError, match=f"^task '{echo}' is registered already"):
+    with pytest.raises(ValueError, match=f"^task '{echo}' is already registered"):
         pytest_mad.register_task(Other)
 
 
@@ -263,7 +263,8 @@ def test_every_public_name_is_there():
     """Found when first used, where it is written, and listed by dir(); nothing else is."""
     public = {
         *("Task", "TaskParams", "Batch", "Players", "register_task", "task_names", "settings", "Setting"),
-        *("build_layer", "layer_names", "register_layer", "evaluate", "evaluate_suite", "Result", "SuiteScore"),
+        *("build_layer", "layer_names", "register_layer", "evaluate", "evaluate_suite", "SuiteScore"),
+        *("Run", "ArchitectureResult", "SettingResult", "ContractResult", "TrialResult"),
         *("Subject", "ContractError", "NotApplicableError", "register_contract", "__version__"),
     }
     assert sorted(public) == sorted(pytest_mad.__all__) == dir(pytest_mad)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import Any
 
 from pytest_mad.common.text import (
     NOTHING,
@@ -24,147 +23,29 @@ from pytest_mad.results.gaps import headline
 from pytest_mad.results.result import ArchitectureResult, Best, ContractResult, Run, SettingResult, TrialResult
 from pytest_mad.results.verdicts import fails, is_warning
 
-from .figures import Curves, Scatter, is_best, learning_curves, scatter
+from .figures import is_best, learning_curves, scatter
+from .parts import (
+    SIGNS,
+    WORST_FIRST,
+    Architecture,
+    Case,
+    Check,
+    Compared,
+    Facts,
+    Ids,
+    Mean,
+    Page,
+    Row,
+    TrialRow,
+    counted,
+    outcome,
+)
 
-#: How verdicts look without colour, the worst first. A contract that holds with a warning has one of its own.
-SIGNS = {
-    "error": "!",
-    "fail": "✗",
-    "regress": "↓",
-    "inconclusive": "?",
-    "warning": "△",
-    "skipped": "–",
-    "pass": "✓",
-}
-_WORST_FIRST = list(SIGNS)
 #: Normalised scores at which the next shade begins; below the first one, guessing is as good.
 SHADES = (0.0, 0.25, 0.5, 0.75, 0.95)
 #: Of one architecture, so many failing items stand at the top at once; the others are a click away.
 SHOWN_AT_ONCE = 12
 BASELINE = "baseline"
-
-Facts = list[tuple[str, str]]
-
-
-class Check(NamedTuple):
-    """A contract of an architecture."""
-
-    name: str
-    verdict: str
-    detail: str
-    is_failing: bool
-
-
-class TrialRow(NamedTuple):
-    """A trial in the table behind a setting."""
-
-    point: Facts
-    steps: str
-    stopped: str
-    last: str
-    is_best: bool
-
-
-class Case(NamedTuple):
-    """A setting of an architecture: a cell of the map, and what it leads to."""
-
-    id: str
-    task: str
-    name: str
-    knob: str
-    value: str
-    verdict: str
-    note: str
-    is_failing: bool
-    detail: str
-    score: str
-    shade: int | None
-    facts: Facts
-    curves: Curves | None
-    trials: list[TrialRow]
-    params: Facts
-    run: str
-
-
-class Row(NamedTuple):
-    """A task in the map: a list of settings per column, from easy to hard."""
-
-    task: str
-    cells: list[list[Case]]
-    accuracy: str
-
-
-class Architecture(NamedTuple):
-    """Everything about one architecture."""
-
-    id: str
-    name: str
-    facts: Facts
-    score: str
-    normalized: str
-    columns: list[str]
-    rows: list[Row]
-    cases: list[Case]
-    checks: list[Check]
-    checks_id: str
-
-    @property
-    def failing_cases(self) -> list[Case]:
-        """The worst verdicts first, otherwise in order."""
-        return sorted((case for case in self.cases if case.is_failing), key=lambda c: _WORST_FIRST.index(c.verdict))
-
-    @property
-    def failing_checks(self) -> list[Check]:
-        return [check for check in self.checks if check.is_failing]
-
-    @property
-    def warnings(self) -> list[Check]:
-        return [check for check in self.checks if check.verdict == "warning"]
-
-    @property
-    def outcome(self) -> str:
-        """How many of its items failed, in words."""
-        return _outcome(self.cases, self.checks)
-
-    @property
-    def has_failed(self) -> bool:
-        return bool(self.failing_cases or self.failing_checks)
-
-
-class Mean(NamedTuple):
-    """A task of an architecture in the comparison."""
-
-    task: str
-    accuracy: str
-    shade: int | None
-    verdict: str | None
-    note: str
-
-
-class Compared(NamedTuple):
-    """An architecture in the comparison."""
-
-    architecture: Architecture
-    means: list[Mean]
-    parameters: str
-    state_size: str
-
-
-class Page(NamedTuple):
-    """The whole report."""
-
-    preset: str
-    headline: str
-    has_failed: bool
-    tallies: list[tuple[str, list[tuple[str, int]]]]
-    architectures: list[Architecture]
-    tasks: list[str]
-    compared: list[Compared]
-    scatter: Scatter | None
-    without_state_size: list[str]
-    no_score: list[str]
-    environment: Facts
-    command: str
 
 
 def page(run: Run) -> Page:
@@ -183,7 +64,7 @@ def page(run: Run) -> Page:
     }
     return Page(
         preset=run.preset,
-        headline=headline(cut_short=run.cut_short, shards=run.shards) + _outcome(cases, checks),
+        headline=headline(cut_short=run.cut_short, shards=run.shards) + outcome(cases, checks),
         has_failed=any(one.has_failed for one in architectures),
         tallies=[("settings", _tally(cases)), ("contracts", _tally(checks))],
         architectures=architectures,
@@ -195,23 +76,6 @@ def page(run: Run) -> Page:
         environment=[(key, NOTHING if value is None else str(value)) for key, value in asdict(run.environment).items()],
         command=run.command,
     )
-
-
-def _outcome(cases: Sequence[Case], checks: Sequence[Check]) -> str:
-    """``3 of 24 settings and 1 of 9 contracts failed``, or that all is well."""
-    counts: list[tuple[str, Sequence[Case | Check]]] = [("setting", cases), ("contract", checks)]
-    failed = [
-        f"{n} of {_counted(len(items), kind)}" for kind, items in counts if (n := sum(i.is_failing for i in items))
-    ]
-    if failed:
-        return " and ".join(failed) + " failed"
-    judged = [(kind, sum(item.verdict != "skipped" for item in items)) for kind, items in counts]
-    passed = [_counted(n, kind) for kind, n in judged if n]
-    return " and ".join(passed) + " passed" if passed else "Nothing was measured"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _tally(items: Sequence[Case | Check]) -> list[tuple[str, int]]:
@@ -239,7 +103,7 @@ def _architecture(name: str, found: ArchitectureResult, ids: Ids) -> Architectur
         cases=cases,
         checks=sorted(
             (_check(contract, one) for contract, one in found.contracts.items()),
-            key=lambda check: _WORST_FIRST.index(check.verdict),
+            key=lambda check: WORST_FIRST.index(check.verdict),
         ),
         checks_id=ids.new(name, "contracts"),
     )
@@ -369,7 +233,7 @@ def _run(found: SettingResult) -> str:
     steps = sum(trial.steps for trial in found.trials)
     stored = ", from the store" if found.stored else ""
     return (
-        f"{_counted(len(found.trials), 'trial')}, {steps:,} steps, {seconds_text(found.seconds)}, "
+        f"{counted(len(found.trials), 'trial')}, {steps:,} steps, {seconds_text(found.seconds)}, "
         f"{found.device}, engine {found.engine}{stored}; task version {found.task_version}"
     )
 
@@ -400,29 +264,8 @@ def _means(architecture: Architecture, found: ArchitectureResult, tasks: list[st
         own = [one for one in settings if one.task == task]
         cases = [case for case in architecture.cases if case.task == task]
         failing = [case for case in cases if case.is_failing]
-        worst = min((case.verdict for case in failing or cases), key=_WORST_FIRST.index, default=None)
+        worst = min((case.verdict for case in failing or cases), key=WORST_FIRST.index, default=None)
         note = f"{len(failing)} of {len(cases)}" if failing and len(cases) > 1 else ""
         normalized = [one.normalized for one in own if one.normalized is not None]
         shade = _shade(mean(normalized)) if normalized else None
         yield Mean(task, accuracy_text(found.task_scores.get(task)), shade, worst, note)
-
-
-# -- anchors ----------------------------------------------------------------------------------------------------------
-
-
-class Ids:
-    """Anchors that can be read, and that no two things share."""
-
-    def __init__(self) -> None:
-        self._given: set[str] = set()
-
-    def new(self, *parts: str) -> str:
-        """An id of letters, digits and hyphens, for a thing with these names."""
-        words = re.findall(r"[A-Za-z0-9_.]+", " ".join(parts))
-        plain = "-".join(("arch", *words))  # the page's own ids begin differently
-        own, count = plain, 1
-        while own in self._given:
-            count += 1
-            own = f"{plain}-{count}"
-        self._given.add(own)
-        return own

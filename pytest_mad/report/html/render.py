@@ -10,7 +10,8 @@ from jinja2.utils import htmlsafe_json_dumps
 from pytest_mad.results.result import Run
 from pytest_mad.results.result_file import to_json
 
-from .page import SHOWN_AT_ONCE, SIGNS, page
+from .page import SHOWN_AT_ONCE, page
+from .parts import SIGNS
 
 #: With the results inside, the page has at most so many bytes; beyond that it goes without.
 LARGEST_WITH_RESULTS = 2**20

@@ -19,7 +19,7 @@ TOKENS = torch.zeros(2, 8, dtype=torch.int64)
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("attention,swiglu,atention", "unknown layer 'atention': did you mean 'attention'"),
+        ("attention,swiglu,atention", "unknown layer 'atention'; did you mean 'attention'"),
         ("attention,,swiglu", "unknown layer ''"),
         ("", "unknown layer ''"),
         ("a b=attention", "the name 'a b'"),

@@ -36,10 +36,10 @@ def first(build, setting=SETTING, modes=(), **options):
 @pytest.fixture
 def registry():
     """What a test registers is forgotten after it."""
-    known = dict(base._REGISTRY)
+    known = dict(base._CONTRACTS._entries)
     yield
-    base._REGISTRY.clear()
-    base._REGISTRY.update(known)
+    base._CONTRACTS._entries.clear()
+    base._CONTRACTS._entries.update(known)
     check.cache_clear()
 
 

@@ -389,7 +389,7 @@ def test_gpu_agrees_with_cpu(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_kernel_agrees_with_reference(name: str, dtype: torch.dtype) -> None:
     """Outputs and gradients within 2 % of the largest number: half precision, or TF32 products."""
-    if "backend" not in inspect.signature(registry._REGISTRY[name].layer).parameters:
+    if "backend" not in inspect.signature(registry._LAYERS[name].layer).parameters:
         pytest.skip(f"{name} has no operator with kernels")
     dim, max_length = 128, 128
     x = torch.randn(2, max_length, dim, generator=torch.Generator().manual_seed(1)).cuda()
