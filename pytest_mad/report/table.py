@@ -51,9 +51,9 @@ def _contracts(contracts: list[ContractResult]) -> Iterator[Line]:
     """What is broken, switched off or does not apply, those of one reason together; and how many hold."""
     told: dict[str, list[ContractResult]] = defaultdict(list)
     for contract in sorted(contracts, key=lambda c: not fails(c)):
-        if contract.detail:
+        if contract.said:
             verdict = "" if is_warning(contract) else f"{contract.verdict}: "
-            told[f"{verdict}{contract.detail}"].append(contract)
+            told[f"{verdict}{contract.said}"].append(contract)
     for reason, own in told.items():
         names = ", ".join(contract.contract for contract in own)
         yield Line(f"  contract{'' if len(own) == 1 else 's'} {names}: {reason}", _colour(own[0]))

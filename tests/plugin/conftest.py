@@ -61,11 +61,12 @@ class Project:
         """Run in this process with these arguments only."""
         return self.pytester.runpytest_inprocess(*BARE, *self._store(args), *args, **kwargs)
 
+    def command(self, *args):
+        """``pytest-mad`` with these arguments, in a process of its own."""
+        return self.pytester.run(sys.executable, "-m", "pytest_mad", *args)
+
     def _store(self, args):
-        reads = any(
-            str(argument).startswith(("--mad-compare", "--mad-merge")) for argument in args
-        )  # and takes no more
-        return () if self.has_store or reads else ("--mad-no-store",)
+        return () if self.has_store else ("--mad-no-store",)
 
     @contextlib.contextmanager
     def started(self, *args):

@@ -142,7 +142,7 @@ def test_one_recipe_point_that_diverges_does_not_lose_the_others(project, run):
 def published(project):
     """A folder in MAD-Lab's layout with sound data for the memorization baseline; the path of the setting's folder."""
     setting = settings(str(project.path / "tiny.toml"))[BASELINE]
-    folder = project.path / "data" / folder_name(setting.task_name, setting.params)
+    folder = project.path / "data" / folder_name(setting.task, setting.params)
     for split, n in (("train", 64), ("test", 32)):
         batch = setting.task.generate(setting.params, n, np.random.default_rng(0), split)
         (folder / split).mkdir(parents=True)

@@ -85,14 +85,14 @@ def test_an_unchanged_architecture_passes_on_new_seeds(project, recorded):
     for setting, found in project.results()["architectures"]["models"]["settings"].items():
         scores, entry = recorded["models"][setting].scores, found["baseline"]
         assert [seed for seed, _ in found["scores"]] == list(range(3, 3 + len(found["scores"])))
-        assert found["normalized"] == found["scores"][-1][1] >= entry["line"]
+        assert found["normalized"] == found["scores"][-1][1] >= entry["floor"]
         assert entry == {
             "source": "b.json",
             "architecture": "models",
             "seeds": 3,
             "lowest": min(scores),
             "margin": 0.03,
-            "line": pytest.approx(min(*scores, 0.99) - 0.03),
+            "floor": pytest.approx(min(*scores, 0.99) - 0.03),
             "most_seeds": 4,
         }
         assert (found["verdict"], found["threshold"]) == ("pass", None)
@@ -106,9 +106,9 @@ def test_a_lost_capability_regresses_under_all_seeds(project, recorded):
     found = project.results()["architectures"]["models"]["settings"][MEMORIZATION]
     assert found["verdict"] == "regress"
     assert [seed for seed, _ in found["scores"]] == [3, 4, 5, 6]
-    assert max(score for _, score in found["scores"]) == found["normalized"] < found["baseline"]["line"]
+    assert max(score for _, score in found["scores"]) == found["normalized"] < found["baseline"]["floor"]
     assert re.fullmatch(
-        r"normalised score -?\d\.\d{3}, the highest of 4 new seeds, is below 0\.9\d*, the line of baseline models in b\.json "
+        r"normalised score -?\d\.\d{3}, the highest of 4 new seeds, is below 0\.9\d*, the floor of baseline models in b\.json "
         r"\(3 seeds from \d\.\d{3}\); an unchanged architecture would do this in 1 of 35 runs at most, trained to the end "
         r"\(20 steps, lr 0\.05\)",
         found["detail"],
@@ -130,10 +130,10 @@ def test_the_header_says_how_often_the_comparison_is_wrong(project, recorded):
     assert "in at most 30.0% of runs" in result.stdout.str()
 
 
-def test_a_margin_lowers_the_line(project, recorded):
+def test_a_margin_lowers_the_floor(project, recorded):
     project.models("--mad-baseline=b.json", "--mad-margin=0.5", "--mad-json=out.json", "-k", MEMORIZATION)
     (found,) = project.results()["architectures"]["models"]["settings"].values()
-    assert found["baseline"]["line"] == pytest.approx(min(*recorded["models"][MEMORIZATION].scores, 0.99) - 0.5)
+    assert found["baseline"]["floor"] == pytest.approx(min(*recorded["models"][MEMORIZATION].scores, 0.99) - 0.5)
 
 
 def test_what_the_baseline_lacks_fails_with_the_command_that_adds_it(project):
@@ -208,7 +208,7 @@ BAD = {
     "{": "is not JSON: Expecting property name",
     "[]": "holds a list, but must hold an object",
     '{"schema": 2}': "is no baseline: schema is 2, but must be 1",
-    '{"schema": 1, "architectures": {"a": {"b": 1}}}': "is no baseline: a setting is 'b', but must be named as in task[baseline]",
+    '{"schema": 1, "architectures": {"a": {"b": 1}}}': "is no baseline: architectures.a has the name 'b', but settings are named task[baseline]",
     '{"schema": NaN}': "has the number NaN",
     "\x80\x04.": "is not JSON: Expecting value",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 
@@ -73,19 +72,6 @@ def test_an_interrupted_run_has_a_page_of_what_had_finished(project):
     project.run("--mad-arch=models:interrupted", "--mad-html=out.html", no_reraise_ctrlc=True)
     page = Page((project.path / "out.html").read_text(encoding="utf-8"))
     assert [text.replace(" [", "[") for text in page.blocks("h4")] == ["memorization[baseline]"]
-
-
-def test_without_jinja2_the_run_ends_before_it_begins(project, monkeypatch):
-    """One line that says how to install it; the other reports need nothing."""
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "jinja2" else find_spec(name, *a))
-    before = project.files()
-    result = project.models("--mad-html=out.html")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR and project.files() == before
-    assert [line for line in result.errlines if line] == [
-        "ERROR: --mad-html=out.html: needs jinja2: pip install 'pytest-mad[report]'"
-    ]
-    assert project.models("--mad-json=out.json", "-k", "memorization").ret == pytest.ExitCode.OK
 
 
 def test_jinja2_is_imported_for_the_page_only(project):

@@ -18,49 +18,24 @@ def settings(project):
     return run
 
 
-def test_mad_list_prints_the_settings_and_trains_nothing(project):
-    """One id per line with oracle, trivial level and threshold; exit code 0; with or without an architecture."""
-    result = project.run("--mad-list", "--mad-json=out.json")
-    assert result.ret == pytest.ExitCode.OK
-    rows = {line.split()[0]: line.split()[1:] for line in result.outlines if "[" in line}
-    assert rows == {
-        MEMORIZATION: ["1.0000", "0.1429", "0.50"],
-        LARGER: ["1.0000", "0.0909", "0.50"],
-        RECALL: ["1.0000", rows[RECALL][1], "1.00"],
-    }
-    assert 0.25 < float(rows[RECALL][1]) < 1
-    assert not (project.path / "out.json").exists()
-    with_architecture = project.run("--mad-list", "--mad-arch=models:make_model", "-n", "2")
-    assert [line for line in with_architecture.outlines if "[" in line] == [
-        line for line in result.outlines if "[" in line
-    ]
-
-
-def test_mad_list_shows_the_effect_of_the_other_options(project):
-    """Tasks and thresholds as a run would have them; a dash where a preset has no threshold."""
-    result = project.run("--mad-list", "--mad-tasks=memorization", f"--mad-threshold={LARGER}=0.25")
-    assert [line.split()[0] + line.split()[-1] for line in result.outlines if "[" in line] == [
-        f"{MEMORIZATION}0.50",
-        f"{LARGER}0.25",
-    ]
-    assert project.run("--mad-list", "--mad-preset=compression.toml").outlines[-1].endswith(" -")
-
-
-def test_the_shipped_presets_can_be_listed(project):
-    """``smoke`` is the default: all six tasks, each with a threshold; ``paper`` has MAD's 66 settings and none."""
-    smoke = [line for line in project.run("--mad-list", "--mad-preset=smoke").outlines if "[" in line]
-    assert smoke == [line for line in project.bare("--mad-list").outlines if "[" in line]
-    assert sorted({line.partition("[")[0] for line in smoke}) == [
-        "compression",
-        "fuzzy-in-context-recall",
-        "in-context-recall",
-        "memorization",
-        "noisy-in-context-recall",
-        "selective-copying",
-    ]
-    assert all(0 < float(line.split()[-1]) <= 1 for line in smoke)
-    paper = [line for line in project.run("--mad-list", "--mad-preset=paper").outlines if "[" in line]
-    assert len(paper) == 66 and all(line.endswith(" -") for line in paper)
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["--mad-list"], "list"),
+        (["--mad-list", "--mad-arch=models:make_model", "-n", "2"], "list"),
+        (["--mad-merge=a.json", "--mad-merge=b.json"], "merge"),
+        (["--mad-merge", "a.json"], "merge"),
+        (["--mad-compare=a.json,b.json", "--mad-json=out.json"], "compare"),
+    ],
+)
+def test_what_trains_nothing_says_which_command_took_its_place(project, arguments, command):
+    """One line, and nothing is trained or written."""
+    before = project.files()
+    result = project.run(*arguments)
+    (line,) = (line for line in result.errlines if line)
+    option = arguments[0].partition("=")[0]
+    assert result.ret == pytest.ExitCode.USAGE_ERROR and project.files() == before
+    assert line == f"ERROR: {option}: is a command now: pytest-mad {command} (see pytest-mad {command} --help)"
 
 
 def test_mad_tasks_keeps_only_these(settings):
@@ -168,8 +143,9 @@ def test_paths_in_the_ini_file_are_relative_to_it(project, monkeypatch):
     folder = project.path / "folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    result = project.bare("--mad-list")
-    assert result.ret == pytest.ExitCode.OK and len([line for line in result.outlines if "[" in line]) == 3
+    result = project.bare("--mad-arch=../models.py:make_model", "--collect-only", "-q")
+    assert result.ret == pytest.ExitCode.OK
+    assert len([line for line in result.outlines if "[" in line and "contract[" not in line]) == 3
 
 
 def test_the_report_path_is_relative_to_where_pytest_was_started(project, monkeypatch):

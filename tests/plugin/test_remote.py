@@ -43,7 +43,7 @@ class StandIn:
         return ContractResult(architecture=architecture, contract=name, verdict=verdict, detail=detail, seconds=0.0)
 
     def unasked(self):
-        return [self._result("models", name).to_json() for name in self.contracts if name not in self.asked]
+        return [self._result("models", name) for name in self.contracts if name not in self.asked]
 
 
 @pytest.fixture

@@ -184,11 +184,11 @@ def without_times(text):
 
 
 def test_the_result_file_has_every_promised_key(project):
-    """Schema 1 of the design, with plain values of the promised types."""
+    """Schema 2 of the design, with plain values of the promised types."""
     project.models("--mad-json=out.json")
     content = project.results()
     assert sorted(content) == ["architectures", "command", "cut_short", "environment", "preset", "schema", "shards"]
-    assert content["schema"] == 1 and content["preset"] == "tiny"
+    assert content["schema"] == 2 and content["preset"] == "tiny"
     environment = content["environment"]
     assert sorted(environment) == ["device", "plugin", "python", "torch"]
     assert all(isinstance(value, str) and value for value in environment.values())

@@ -37,7 +37,7 @@ def test_every_item_runs_in_one_shard_and_the_merge_is_the_whole_run(project):
     assert sorted(items) == sorted(ran(whole)) and len(items) == 12
     assert [len(ran(run)) for run in runs] == [4, 4, 4]
     assert sorted(run.ret for run in runs) == [0, 0, 1]
-    merged = project.bare("--mad-merge=mad-*.json", "--mad-json=all.json")
+    merged = project.command("merge", "mad-*.json", "--json=all.json")
     assert merged.ret == whole.ret == 1
     assert comparable(project.results("all.json")) == comparable(project.results("whole.json"))
 
@@ -94,9 +94,9 @@ def test_a_selection_without_items_is_what_pytest_makes_of_it(project):
     """A slip in `-k` must not pass everywhere; the file is there, for other shards may have what was selected."""
     assert shard(project, 1, 2, "-k", "memorisation").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     assert shard(project, 2, 2, "-k", "memorisation").ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    result = project.bare("--mad-merge=mad-1.json", "--mad-merge=mad-2.json")
-    assert result.ret == 4
-    assert "ERROR: --mad-merge: mad-1.json and mad-2.json hold no results" in result.errlines
+    result = project.command("merge", "mad-1.json", "mad-2.json")
+    assert result.ret == 2
+    assert result.errlines == ["pytest-mad merge: error: mad-1.json and mad-2.json hold no results"]
 
 
 def test_nothing_is_written_where_nothing_runs(project):
@@ -144,7 +144,7 @@ def test_a_job_that_lost_a_result_is_no_whole(project, parts, says):
     )
     for part in range(1, parts + 1):
         shard(project, part, parts, "-k", "memorization")
-    result = project.bare("--mad-merge=mad-*.json")
+    result = project.command("merge", "mad-*.json")
     assert result.ret == 1 and result.outlines[-1] == says
 
 
@@ -172,7 +172,7 @@ def test_shards_of_runs_that_ask_for_something_else_do_not_belong_together(proje
     """Each alone is one of two parts, and both together are no whole."""
     for part, *others in (("1/2",), ("2/2", "--mad-threshold=memorization=0.01")):
         project.models(f"--mad-shard={part}", f"--mad-json=part{part[0]}.json", *others)
-    result = project.bare("--mad-merge=part1.json", "--mad-merge=part2.json")
+    result = project.command("merge", "part1.json", "part2.json")
     assert result.ret == 1
     assert "missing: shard 1 of 2" in result.outlines[-1] and "missing: shard 2 of 2" in result.outlines[-1]
 

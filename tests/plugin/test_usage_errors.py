@@ -174,20 +174,22 @@ def test_a_read_only_folder_is_found_before_training(project, usage_error):
     assert "cannot be written" in usage_error("--mad-arch=models:make_model", "--mad-json=folder/out.json")[0]
 
 
-def test_usage_errors_are_the_same_with_workers_and_with_mad_list(usage_error):
+def test_usage_errors_are_the_same_with_workers(usage_error):
     """No worker is started for them."""
     assert "did you mean 'memorization'?" in usage_error("--mad-arch=models:plain", "-n", "2", "--mad-tasks=memory")[0]
-    assert "did you mean 'memorization'?" in usage_error("--mad-list", "--mad-tasks=memory")[0]
 
 
-def test_a_setting_without_room_for_a_score_is_not_listed_either(project, usage_error):
+def test_a_setting_without_room_for_a_score_is_refused_and_not_listed_either(project, usage_error):
     """Seeing one of 4,095 keys leaves nothing to tell from guessing."""
     text = "schema = 1\n[recipe]\npoints = [{ lr = 1 }]\nsteps = 1\n[tasks.memorization]\n"
     (project.path / "blind.toml").write_text(
         text + "baseline = { vocab_size = 8192, num_train_examples = 1, seq_len = 2 }"
     )
-    line, _ = usage_error("--mad-list", "--mad-preset=blind.toml")
-    assert line.startswith("--mad-preset=blind.toml: memorization[baseline]: guessing reaches 0.000 of 0.000")
+    says = "preset=blind.toml: memorization[baseline]: guessing reaches 0.000 of 0.000"
+    line, _ = usage_error("--mad-arch=models:make_model", "--mad-preset=blind.toml")
+    assert line.startswith(f"--mad-{says}")
+    listed = project.command("list", "--preset=blind.toml")
+    assert listed.ret == 2 and listed.errlines[0].startswith(f"pytest-mad list: error: --{says}")
 
 
 @pytest.mark.parametrize("argument", ["mad", "mad::models"])
