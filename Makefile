@@ -20,7 +20,8 @@ demo: $(READY)
 test: lint
 	$(BIN)/pytest -n auto --dist worksteal
 
-# Other people's implementations judge ours: their references in PyTorch, and their Triton kernels, interpreted.
+# Other people's implementations judge ours: their references in PyTorch, and their Triton kernels, interpreted. And the
+# trackers in our documentation are asked what they were told.
 test-packages: export TRITON_INTERPRET := 1
 test-packages: $(PACKAGES_READY)
 	$(PACKAGES)/bin/pytest tests/packages -n auto --dist worksteal
@@ -38,7 +39,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	touch $(READY)
 
-# The last three without their CUDA extensions: that takes no compiler, and their references do not need them.
+# Those of the last line without their CUDA extensions: that takes no compiler, and their references do not need them.
 $(PACKAGES_READY): export MAMBA_SKIP_CUDA_BUILD := TRUE
 $(PACKAGES_READY): export MAMBA_FORCE_BUILD := TRUE
 $(PACKAGES_READY): export CAUSAL_CONV1D_SKIP_CUDA_BUILD := TRUE
@@ -49,6 +50,7 @@ $(PACKAGES_READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PACKAGES)
 	$(PACKAGES_PIP) torch
 	$(PACKAGES_PIP) -e . flash-linear-attention triton setuptools wheel
+	$(PACKAGES_PIP) mlflow-skinny sqlalchemy alembic wandb
 	$(PACKAGES_PIP) --no-build-isolation --no-deps mamba-ssm causal-conv1d flash-attn
 	touch $(PACKAGES_READY)
 

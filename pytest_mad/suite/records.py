@@ -116,7 +116,7 @@ class Records:
         """Call a hook of :mod:`pytest_mad.hookspecs`. What another plugin raises there must not lose the run."""
         try:
             getattr(self._config.hook, name)(config=self._config, **arguments)
-        except Exception as error:
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
             from pytest_mad.common.errors import first_line
 
             self._note(f"hook {name}: a plugin or conftest.py raised {type(error).__name__}: {first_line(error)}")
