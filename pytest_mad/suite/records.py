@@ -116,6 +116,8 @@ class Records:
         """Call a hook of :mod:`pytest_mad.hookspecs`. What another plugin raises there must not lose the run."""
         try:
             getattr(self._config.hook, name)(config=self._config, **arguments)
+        except pytest.exit.Exception:  # which ends a run on purpose
+            raise
         except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
             from pytest_mad.common.errors import first_line
 
