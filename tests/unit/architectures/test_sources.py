@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import pytest
 
+from pytest_mad.architectures import source
 from pytest_mad.architectures.source import source_digest
 
 FILES = {
@@ -85,3 +87,23 @@ def test_a_file_that_is_no_python_counts_as_it_is(project):
     before = digest()
     (project / "src_deepest.py").write_text("not python (")
     assert digest() not in (before, None)
+
+
+def test_a_digest_of_our_code_covers_the_presets_reader_and_the_committed_levels(tmp_path, monkeypatch):
+    """A score is normalised by them: with other levels a stored trial was solved by another measure."""
+    shutil.copytree(source.HERE, tmp_path / "pytest_mad")
+    monkeypatch.setattr(source, "HERE", tmp_path / "pytest_mad")
+
+    def digest():
+        source.code_digest.cache_clear()
+        return source.code_digest("presets", "tasks")
+
+    seen = [digest(), digest()]
+    for file in ("tasks/levels.json", "presets/setting.py"):
+        with (tmp_path / "pytest_mad" / file).open("a") as written:
+            written.write("\n")
+        seen.append(digest())
+    (tmp_path / "pytest_mad" / "presets" / "smoke.toml").write_text("")  # whose settings are in the key themselves
+    seen.append(digest())
+    source.code_digest.cache_clear()
+    assert seen[0] == seen[1] and len(set(seen)) == 3 and seen[3] == seen[4]
