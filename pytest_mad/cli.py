@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import importlib
 import os
 import shlex
 import sys
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from pytest_mad.report.table import Line
     from pytest_mad.results.merge import Merged
     from pytest_mad.results.result import Run
-    from pytest_mad.store.folder import Store
 
 #: argparse's, for what is wrong on the command line.
 USAGE_ERROR = 2
 #: The reports that a merge can write, by their options.
 REPORTS = ("json", "html", "benchmark_json")
+#: Where a run keeps its results, in pytest's root.
+FOLDER = ".pytest_mad"
 T = TypeVar("T")
 
 
@@ -44,10 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = make_parser().parse_args(given, argparse.Namespace(given=given))
     command: Command = parsed.command
     try:
-        return command(parsed)
+        code = command(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `| head`; Python flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except CommandError as error:
         sys.stderr.write(f"pytest-mad {parsed.name}: error: {error}\n")
         return USAGE_ERROR
+    return code
 
 
 # -- what it takes ----------------------------------------------------------------------------------------------------
@@ -83,6 +90,14 @@ def _add_list(commands: Any) -> None:
         default=[],
         metavar="[TASK[SETTING]=]X",
         help="Normalised score to reach, over the preset's. Repeatable.",
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="Import this first: a module, here or installed, that registers tasks. Repeatable.",
     )
     parser.add_argument("--compat", action="store_true", help="The levels of MAD-Lab's published data.")
 
@@ -139,8 +154,11 @@ def list_settings(arguments: argparse.Namespace) -> int:
     """One id per line with its levels. An error where there is no room for a score."""
     from pytest_mad.presets.reading import settings
     from pytest_mad.presets.setting import as_published, select, with_threshold
+    from pytest_mad.report.table import Line
     from pytest_mad.suite.option_values import names, threshold
 
+    for module in arguments.imports:
+        _import(module)
     chosen = _checked("--preset", settings, arguments.preset)
     for text in arguments.threshold:
         where, number = _checked(f"--threshold={text}", threshold, text)
@@ -152,11 +170,22 @@ def list_settings(arguments: argparse.Namespace) -> int:
     for setting in chosen.values():
         _checked(f"--preset={arguments.preset}", setting.normalized, 0.0)
     width = max(map(len, chosen))
-    print(f"{'setting':{width}}  oracle  trivial  threshold")
+    lines = [f"{'setting':{width}}  oracle  trivial  threshold"]
     for name, setting in chosen.items():
         needed = "-" if setting.threshold is None else f"{setting.threshold:.2f}"
-        print(f"{name:{width}}  {setting.oracle:6.4f}  {setting.trivial:7.4f}  {needed:>9}")
+        lines.append(f"{name:{width}}  {setting.oracle:6.4f}  {setting.trivial:7.4f}  {needed:>9}")
+    _print(map(Line, lines), "no")
     return 0
+
+
+def _import(module: str) -> None:
+    """From here too, as a run would: there pytest imports the conftest.py that registers a task."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # whatever the module does
+        raise CommandError(f"--import={module}: {type(error).__name__}: {error}") from None
 
 
 # -- merge ------------------------------------------------------------------------------------------------------------
@@ -171,7 +200,7 @@ def merge_files(arguments: argparse.Namespace) -> int:
     reports = {name: path for name in REPORTS if (path := getattr(arguments, name)) is not None}
     _check_reports(reports, files)
     runs = {name: _read(name) for name in files}
-    merged = _checked("", merge, runs, shlex.join(("pytest-mad", *arguments.given)))
+    merged = _checked(None, merge, runs, shlex.join(("pytest-mad", *arguments.given)))
     _print_merged(merged, len(files), arguments)
     troubles = write_reports(reports, merged.run)
     for name, trouble in troubles.items():
@@ -186,14 +215,16 @@ def _flag(name: str) -> str:
 
 def _named(texts: Iterable[str]) -> list[str]:
     """All names, with a pattern's matches in its place: not every shell expands one."""
+    from pytest_mad.common.files import is_there
+
     found: list[str] = []
     for text in texts:
-        is_pattern = glob.has_magic(text) and not Path(text).exists()
+        is_pattern = glob.has_magic(text) and not is_there(Path(text))
         matches = sorted(glob.glob(text)) if is_pattern else [text]
         if not matches:
             raise CommandError(f"{text}: no file has a name like this")
         found += matches
-    paths = [Path(name).resolve() for name in found]
+    paths = [os.path.realpath(name) for name in found]
     for name, path in zip(found, paths, strict=True):
         if paths.count(path) > 1:
             raise CommandError(f"{name}: is named twice")
@@ -204,9 +235,9 @@ def _check_reports(reports: dict[str, Path], files: Iterable[str]) -> None:
     """Each can be written, and none takes the place of another, or of a file that it is made of."""
     from pytest_mad.common.files import refuse_unwritable
 
-    taken = {Path(name).resolve(): f"one of the files, {name}" for name in files}
+    taken = {os.path.realpath(name): f"one of the files, {name}" for name in files}
     for flag, path in ((_flag(name), path) for name, path in reports.items()):
-        other = taken.setdefault(path.resolve(), f"the file of {flag}")
+        other = taken.setdefault(os.path.realpath(path), f"the file of {flag}")
         if other != f"the file of {flag}":
             raise CommandError(f"{flag}={path}: is {other}; write another one")
         _checked(f"{flag}={path}", refuse_unwritable, path)
@@ -226,8 +257,7 @@ def _print_merged(merged: Merged, files: int, arguments: argparse.Namespace) -> 
     lines.append(_conclusion(merged, files))
     _print((line._replace(text=printable(line.text)) for line in lines), arguments.color)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for command in error_commands(merged.run, {}):
-            print(command)
+        _print((Line(command) for command in error_commands(merged.run, {})), "no")
 
 
 def _conclusion(merged: Merged, files: int) -> Line:
@@ -273,41 +303,41 @@ def _read_with_results(name: str) -> Run:
 
 def show_store(arguments: argparse.Namespace) -> int:
     """Where it is, and what is in it; or what was deleted."""
-    from pytest_mad.store.folder import Store
+    from pytest_mad.common.files import is_there
+    from pytest_mad.report.table import Line
+    from pytest_mad.store.upkeep import check_store, clear
 
-    folder = arguments.store or _nearest_store()
-    if not folder.is_dir():
+    here, nearest = Path.cwd() / FOLDER, _nearest_store()
+    folder = arguments.store or nearest
+    if not is_there(folder):
         if arguments.store:
             raise CommandError(f"--store={folder}: there is no such folder")
-        print(f"there is no store at {folder}: nothing has been kept yet")
+        _print([Line(f"there is no store at {folder}: nothing has been kept yet")], "no")
         return 0
-    store = Store(folder)
-    if store.trouble:
-        raise CommandError(store.trouble)
-    if not store.is_written:
-        raise CommandError(f"--store={folder}: is no store: it has no store.json")
-    print(f"store {folder.resolve()}: {_content_of(store)}")
+    if arguments.clear and folder == nearest != here and not arguments.store:
+        raise CommandError(f"--clear: the nearest store is that of a folder above; add --store={nearest} to clear it")
+    _checked(f"store {folder}", check_store, folder)
+    said = [Line(f"store {folder.resolve()}: {_content_of(folder)}")]
     if arguments.clear:
-        store.clear()
-        if store.trouble:
-            raise CommandError(store.trouble)
-        print("cleared")
+        _checked(f"store {folder}", clear, folder)
+        said.append(Line("cleared"))
+    _print(said, "no")
     return 0
 
 
 def _nearest_store() -> Path:
     """Where a run in this folder keeps results: in pytest's root, which is here or above."""
     here = Path.cwd()
-    return next(
-        (one for place in (here, *here.parents) if (one := place / ".pytest_mad").is_dir()), here / ".pytest_mad"
-    )
+    return next((one for place in (here, *here.parents) if (one := place / FOLDER).is_dir()), here / FOLDER)
 
 
-def _content_of(store: Store) -> str:
+def _content_of(folder: Path) -> str:
     """``3 trials, 9 contracts, 1.2 MB``."""
-    sizes = store.sizes()
-    kinds = [_counted(len(own), kind) for kind, own in sizes.items() if own]
-    size = sum(sum(own) for own in sizes.values())
+    from pytest_mad.store.upkeep import sizes
+
+    by_kind = sizes(folder)
+    kinds = [_counted(len(own), kind) for kind, own in by_kind.items() if own]
+    size = sum(map(sum, by_kind.values()))
     unit, name = (1e6, "MB") if size >= 1e6 else (1e3, "kB")
     return f"{', '.join(kinds)}, {size / unit:.1f} {name}" if kinds else "empty"
 
@@ -321,12 +351,12 @@ def _read(name: str) -> Run:
     return _checked(name, read_results, Path(name))
 
 
-def _checked(what: str, function: Callable[..., T], *arguments: Any) -> T:
+def _checked(what: str | None, function: Callable[..., T], *arguments: Any) -> T:
     """Call, and turn a ``ValueError`` into one line about this option or file."""
     try:
         return function(*arguments)
     except ValueError as error:
-        raise CommandError(f"{what}: {error}" if what else str(error)) from None
+        raise CommandError(str(error) if what is None else f"{what or repr(what)}: {error}") from None
 
 
 def _print(lines: Iterable[Line], color: str) -> None:

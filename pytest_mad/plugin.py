@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_mad import hookspecs
+from pytest_mad.suite import option_table
 from pytest_mad.suite.fixtures import mad_model, mad_result, mad_setting
 from pytest_mad.suite.session import SESSION, Session
-
-from .suite import option_table
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -89,6 +88,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
         if terminalreporter.verbosity >= 0:
             print_tables(config, records, terminalreporter)
+        for trouble in records.hook_troubles:
+            terminalreporter.write_line(trouble, yellow=True)
         print_annotations(config, records, terminalreporter)
 
 

@@ -160,7 +160,10 @@ def _number(is_whole: bool, low: float, high: float, value: Plain) -> Any:
     kinds = (int,) if is_whole else (int, float)
     if type(value) not in kinds or not low <= value <= high:
         require(False, value, _expected(is_whole, low, high))
-    return value if is_whole else float(value)
+    try:
+        return value if is_whole else float(value)
+    except OverflowError:
+        raise WrongError(f"is {_SHORT.repr(value)}, which is too large") from None
 
 
 def _expected(is_whole: bool, low: float, high: float) -> str:

@@ -53,6 +53,10 @@ class Registry(Generic[T]):
             raise ValueError(f"{self._kind} {name!r} is already registered by {by}")
         self._entries[name] = entry, made_of
 
+    def has(self, name: str) -> bool:
+        """Whether this is registered by now; nothing is loaded to find out."""
+        return name in self._entries
+
     def names(self) -> list[str]:
         """All names, in the order of registration."""
         self._load()
@@ -70,8 +74,8 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._has_loaded:
             return
-        self._has_loaded = True
         self._load_own()
+        self._has_loaded = True  # an entry point may ask for names, and a module of ours that fails is tried again
         for entry_point in entry_points(group=self._group) if self._group else ():
             self._load_entry_point(entry_point)
 

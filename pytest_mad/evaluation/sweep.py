@@ -31,8 +31,8 @@ from pytest_mad.training.trial import OutOfTimeError, Progress, Trial, TrialErro
 
 from .requirement import Requirement
 
-#: Floats of state that no model has.
-_MOST_STATE = 2**50
+#: Floats of state that no model has, and no record holds.
+_MOST_STATE = 10**15
 #: What stands beside a trial: its trained model, or what another process found of it.
 _Beside = TypeVar("_Beside")
 

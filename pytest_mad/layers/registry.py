@@ -39,8 +39,8 @@ def _load_own() -> None:
 
 
 def _join(name: str, loaded: Any) -> None:
-    """An entry point may name a class, which then has the entry point's name."""
-    if isinstance(loaded, type):
+    """An entry point may name a class, which then has the entry point's name, unless that is registered already."""
+    if isinstance(loaded, type) and not _LAYERS.has(name):
         register_layer(name)(loaded)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_mad.common.packages import version
+from pytest_mad.common.records import WrongError
 from pytest_mad.common.text import NOTHING, accuracy_text, number_text, score_text, seconds_text
 from pytest_mad.report.html.figures import Curves, learning_curves
 from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
@@ -76,7 +77,10 @@ class MadColumns:
 
     def _read(self, report: Any) -> ItemResult | None:
         text = getattr(report, self._record, None)
-        return None if text is None else item_result(json.loads(text))
+        try:
+            return None if text is None else item_result(json.loads(text))
+        except WrongError:  # which the run's own tables tell of
+            return None
 
 
 def _cells(verdict: str, score: str) -> list[str]:

@@ -131,8 +131,12 @@ def _once(all_of_them: Iterable[tuple[str, str, Item]]) -> list[Item]:
 def _contradiction(what: str, differing: list[str], *found: tuple[str, ItemResult]) -> str:
     """What differs that says most: scores before verdicts before anything else."""
     known = [key for key in ("normalized", "accuracy", "verdict") if key in differing] or differing
-    told = [f"{known[0]} {getattr(result, known[0])!r:.60} in {file}" for file, result in found]
+    told = [f"{known[0]} {_shown(getattr(result, known[0])):.60} in {file}" for file, result in found]
     return f"{what} was measured twice, with {', but '.join(told)}"
+
+
+def _shown(value: object) -> str:
+    return repr("; ".join(map(str, value))) if isinstance(value, tuple) else repr(value)
 
 
 def _natural(key: tuple[str, str]) -> tuple[object, ...]:

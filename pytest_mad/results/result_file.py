@@ -18,7 +18,7 @@ from pytest_mad.common.packages import version
 from pytest_mad.common.records import Plain, WrongError, plain, record
 
 from .result import ArchitectureResult, ContractResult, Environment, ItemResult, Run, SettingResult, Shards
-from .upgrade import SCHEMA, objects, upgrade
+from .upgrade import SCHEMA, named_objects, objects, upgrade
 
 #: Keys of a setting, and of a contract, that stand above it in the file, and of a contract those that it leaves out.
 _ABOVE_SETTING = ("architecture", "setting", "preset", "parameters", "state_size")
@@ -158,20 +158,14 @@ def _place(found: dict[str, Plain], cls: type, above: dict[str, Plain], *keys: s
 
 def _place_all(content: dict[str, Plain]) -> None:
     """All that are objects; what is none, the record's own checks will say."""
-    for name, one in _named_objects(content, "architectures"):
+    for (_, name), one in named_objects(content, "architectures"):
         shared = {"preset": content.get("preset"), **{key: one.get(key) for key in ("parameters", "state_size")}}
-        for setting, found in _named_objects(one, "settings"):
+        for (_, setting), found in named_objects(one, "settings"):
             above = {"architecture": name, "setting": setting, **shared}
             _place(found, SettingResult, above, "architectures", name, "settings", setting)
-        for contract, found in _named_objects(one, "contracts"):
+        for (_, contract), found in named_objects(one, "contracts"):
             above = {"architecture": name, "contract": contract, "seconds": 0.0, "stored": False}
             _place(found, ContractResult, above, "architectures", name, "contracts", contract)
-
-
-def _named_objects(content: Mapping[str, Plain], key: str) -> list[tuple[str, dict[str, Plain]]]:
-    table = content.get(key)
-    items = table.items() if isinstance(table, dict) else ()
-    return [(name, one) for name, one in items if isinstance(one, dict)]
 
 
 def item_result(data: dict[str, Plain]) -> ItemResult:

@@ -27,28 +27,45 @@ def upgrade(content: Content) -> None:
         _UPGRADES[before](content)
 
 
-def objects(content: Content, *keys: str) -> Iterator[Content]:
+def objects(content: Content, *tables: str) -> Iterator[Content]:
     """The objects in tables of tables: ``objects(content, "architectures", "settings")`` are all settings."""
-    table = content.get(keys[0])
-    for one in table.values() if isinstance(table, dict) else ():
-        if isinstance(one, dict):
-            yield from objects(one, *keys[1:]) if len(keys) > 1 else (one,)
+    return (one for _, one in named_objects(content, *tables))
+
+
+def named_objects(content: Content, *tables: str) -> Iterator[tuple[tuple[str, ...], Content]]:
+    """The same, each with the keys that lead to it."""
+    table = content.get(tables[0])
+    for name, one in table.items() if isinstance(table, dict) else ():
+        if not isinstance(one, dict):
+            continue
+        if len(tables) == 1:
+            yield (tables[0], name), one
+        else:
+            yield from (((tables[0], name, *keys), inner) for keys, inner in named_objects(one, *tables[1:]))
 
 
 def _from_1(content: Content) -> None:
     """Schema 1 had no warnings but texts that begin so, a *line* for a floor, and in its first days fewer keys."""
     for key, default in (("command", ""), ("cut_short", False), ("shards", [])):
         content.setdefault(key, default)
-    for setting in objects(content, "architectures", "settings"):
-        for key, default in (("scores", []), ("recipe", ""), ("tolerant", False), ("note", "")):
-            setting.setdefault(key, default)
+    for keys, setting in named_objects(content, "architectures", "settings"):
+        for key, empty in (("scores", []), ("recipe", ""), ("tolerant", False), ("note", "")):
+            setting.setdefault(key, empty)
         baseline = setting.get("baseline")
-        if isinstance(baseline, dict) and "line" in baseline:
-            baseline["floor"] = baseline.pop("line")
-    for contract in objects(content, "architectures", "contracts"):
+        if isinstance(baseline, dict):
+            _refuse("floor", baseline, *keys, "baseline")
+            baseline["floor"] = baseline.pop("line", None)
+    for keys, contract in named_objects(content, "architectures", "contracts"):
+        _refuse("warned", contract, *keys)
         contract["warned"] = _warned(contract)
         if contract["warned"]:
             contract["detail"] = ""
+
+
+def _refuse(key: str, found: Content, *keys: str) -> None:
+    """A key of a later schema."""
+    if key in found:
+        raise WrongError(f"has an unknown key {key!r}", *keys)
 
 
 def _warned(contract: Content) -> list[str]:

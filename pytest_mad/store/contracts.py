@@ -18,7 +18,7 @@ from .identity import Identity, identify, surroundings
 if TYPE_CHECKING:
     import torch
 
-_CODE = ("contracts", "evaluation", "training", "presets", "tasks", "architectures", "common")
+_CODE = ("contracts", "evaluation", "store", "training", "presets", "tasks", "architectures", "common")
 
 
 class StoredContract:

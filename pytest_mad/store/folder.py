@@ -28,6 +28,7 @@ except ImportError:  # no Unix
 
 from pytest_mad.common.errors import first_line
 from pytest_mad.common.files import FileError, is_there, parse_json, read_json, write_text
+from pytest_mad.common.records import Plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +39,10 @@ MARK = "store.json"
 #: Kept per key: more are architectures of long ago.
 MOST = 16
 _HEADER, _DIGEST = "mad", "sha256"
-_PART = ".part"
-_RUNNING = "running-"
+PART = ".part"
+RUNNING = "running-"
 #: What a store's files are called: a name that comes from another machine is no path.
-_NAME = re.compile(r"(trial|checkpoint|contract)-[0-9a-f]{32}-\w{1,32}\.safetensors")
+NAME = re.compile(r"(trial|checkpoint|contract)-[0-9a-f]{32}-\w{1,32}\.safetensors")
 #: Seconds after which nobody writes a file any more.
 _ABANDONED = 24 * 3600
 
@@ -63,7 +64,7 @@ class Stored:
     """One file: what its header says, and its tensors when they are asked for."""
 
     path: Path
-    header: dict[str, Any]
+    header: dict[str, Plain]
 
     def tensors(self) -> dict[str, Tensor]:
         """By name. Raises :class:`DamagedError`, also where another process has replaced the file meanwhile."""
@@ -105,7 +106,7 @@ class Store:
             if header is not None:
                 yield Stored(path=path, header=header)
 
-    def _header(self, path: Path) -> dict[str, Any] | None:
+    def _header(self, path: Path) -> dict[str, Plain] | None:
         try:
             return _read_header(path)
         except DamagedError as error:
@@ -113,7 +114,7 @@ class Store:
                 self.note(f"{path.name} is damaged ({error}) and is not used; delete it")
             return None
 
-    def write(self, kind: str, key: str, which: str, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def write(self, kind: str, key: str, which: str, header: dict[str, Plain], tensors: dict[str, Tensor]) -> None:
         """Keep this, in place of what has the same name."""
         from safetensors.torch import save
 
@@ -130,20 +131,20 @@ class Store:
     def names(self) -> set[str]:
         """All files of the store."""
         try:
-            return {path.name for path in self.folder.glob("*.safetensors") if _NAME.fullmatch(path.name)}
+            return {path.name for path in self.folder.glob("*.safetensors") if NAME.fullmatch(path.name)}
         except OSError:
             return set()
 
     def content(self, name: str) -> bytes | None:
         """A file as it is; None for one that is no longer there."""
         try:
-            return (self.folder / name).read_bytes() if _NAME.fullmatch(name) else None
+            return (self.folder / name).read_bytes() if NAME.fullmatch(name) else None
         except OSError:
             return None
 
     def put(self, name: str, content: bytes | None) -> None:
         """Keep a file as it is, in place of one of the same name; without content, have none."""
-        if self._is_off or self._is_read_only or not _NAME.fullmatch(name):
+        if self._is_off or self._is_read_only or not NAME.fullmatch(name):
             return
         kind, key, which = name.removesuffix(".safetensors").split("-")
         if content is None:
@@ -187,52 +188,24 @@ class Store:
             return None
         try:
             self._begin()
-            handle, path = tempfile.mkstemp(dir=self.folder, prefix=_RUNNING, suffix=".json")
+            handle, path = tempfile.mkstemp(dir=self.folder, prefix=RUNNING, suffix=".json")
         except OSError as error:
             self._cannot_write(error)
             return None
         with contextlib.suppress(OSError):  # a disk that is full, or knows no locks
-            _lock(handle)
+            lock(handle)
             os.write(handle, json.dumps({"running": what}).encode())
         return handle, path
 
     def left_behind(self) -> list[str]:
         """What ran when a process died, told once."""
         found: list[str] = []
-        for path in [] if self._is_off else sorted(self.folder.glob(f"{_RUNNING}*")):
+        for path in [] if self._is_off else sorted(self.folder.glob(f"{RUNNING}*")):
             with contextlib.suppress(OSError, ValueError, KeyError), path.open(encoding="utf-8") as marker:
-                _lock(marker.fileno())  # or it is another process's, which lives
+                lock(marker.fileno())  # or it is another process's, which lives
                 path.unlink()
                 found.append(str(parse_json(marker.read())["running"]))
         return found
-
-    @property
-    def is_written(self) -> bool:
-        """Whether the folder is a store: only then is anything in it ours to delete."""
-        return (self.folder / MARK).exists()
-
-    def sizes(self) -> dict[str, list[int]]:
-        """Bytes of each file, by what it holds."""
-        found: dict[str, list[int]] = {"trial": [], "checkpoint": [], "contract": []}
-        for name in sorted(self.names()):
-            with contextlib.suppress(OSError):  # deleted meanwhile
-                found[name.partition("-")[0]].append((self.folder / name).stat().st_size)
-        return found
-
-    def clear(self) -> None:
-        """Delete all that is kept, and the folder if nothing else is in it."""
-        if self._is_off:
-            return
-        marks = self.folder.glob(f"{_RUNNING}*.json")
-        try:
-            for path in [*(self.folder / name for name in self.names()), *marks]:
-                path.unlink(missing_ok=True)
-            if {path.name for path in self.folder.iterdir()} <= {MARK, ".gitignore"}:
-                for name in (MARK, ".gitignore"):
-                    (self.folder / name).unlink(missing_ok=True)
-                self.folder.rmdir()
-        except OSError as error:
-            self._cannot_write(error)
 
     def note(self, what: str) -> None:
         """Keep the first line about trouble."""
@@ -278,7 +251,7 @@ class Store:
             write_text(self.folder / MARK, json.dumps({"schema": SCHEMA}) + "\n")
         if not self._has_begun:
             self._has_begun = True
-            for part in self.folder.glob(f".*{_PART}"):  # of a process that was killed while it wrote
+            for part in self.folder.glob(f".*{PART}"):  # of a process that was killed while it wrote
                 if time.time() - _written(part) / 1e9 > _ABANDONED:
                     part.unlink(missing_ok=True)
 
@@ -302,7 +275,7 @@ def _written(path: Path) -> int:
         return 0
 
 
-def _lock(handle: int) -> None:
+def lock(handle: int) -> None:
     """Raise ``BlockingIOError`` where another process has it; the lock ends with the process, however that ends."""
     if fcntl is not None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -313,7 +286,7 @@ def _digest(text: str) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=_PART)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=PART)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -324,7 +297,7 @@ def _replace(path: Path, content: bytes) -> None:
         raise
 
 
-def _read_header(path: Path) -> dict[str, Any]:
+def _read_header(path: Path) -> dict[str, Plain]:
     from safetensors import safe_open
 
     try:

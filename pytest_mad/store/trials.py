@@ -25,7 +25,7 @@ from .headers import CheckpointHeader, TrialHeader, header_of
 from .identity import Identity, identify, surroundings
 
 #: What a trial computes with, beside the model.
-_CODE = ("training", "presets", "tasks", "architectures", "common")
+_CODE = ("store", "training", "presets", "tasks", "architectures", "common")
 #: Parts of a recipe that choose among trials and change none.
 _OF_SWEEPS = ("points", "race", "selection", "metric")
 #: How far apart the scores of two formulas of one function may lie: an answer on the edge may tip over.

@@ -307,6 +307,11 @@ def is_given(config: pytest.Config, attribute: str) -> bool:
     return attribute in on_command_line(config) or bool(option.ini and config.getini(option.name))
 
 
+def writes_junit(config: pytest.Config) -> bool:
+    """Of the ini file alone: whether JUnit reports get our properties."""
+    return bool(config.getini("mad_junit"))
+
+
 def is_active(config: pytest.Config) -> bool:
     """Whether one of the options that switch the suite on was given."""
     return any(config.getoption(name) for name in ("mad_arch", "mad_layers", "mad_mixer"))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from .option_table import OPTIONS, REPORTS, Option
+from .option_table import OPTIONS, REPORTS, Option, flag, writes_junit
 from .option_values import ContractMode
 
 
@@ -53,8 +53,8 @@ class Options:
     @property
     def targets(self) -> tuple[tuple[str, str], ...]:
         """Flag and text of each architecture, in the order of the kinds: factories, layer stacks, mixers."""
-        kinds = {"--mad-arch": self.arch, "--mad-layers": self.layers, "--mad-mixer": self.mixer}
-        return tuple((flag, text) for flag, texts in kinds.items() for text in texts)
+        kinds = {"arch": self.arch, "layers": self.layers, "mixer": self.mixer}
+        return tuple((flag(kind), text) for kind, texts in kinds.items() for text in texts)
 
     @property
     def reports(self) -> dict[str, Path]:
@@ -78,7 +78,7 @@ def parse(config: pytest.Config) -> Options:
     Raises ``pytest.UsageError`` with one line that names the option, the text and what would be right.
     """
     values = {option.attribute: _value(config, option) for option in OPTIONS}
-    return Options(junit=bool(config.getini("mad_junit")), **values)
+    return Options(junit=writes_junit(config), **values)
 
 
 def _value(config: pytest.Config, option: Option) -> Any:

@@ -29,8 +29,10 @@ class Records:
         self.contracts: list[ContractResult] = []
         #: where the first failing item of an architecture stands
         self.failed: dict[str, tuple[str, int | None, str]] = {}
-        #: what went wrong with the store, or with a hook of another plugin, a line each
+        #: what went wrong with the store or with a record, a line each
         self.troubles: list[str] = []
+        #: what hooks of other plugins raised
+        self.hook_troubles: list[str] = []
         #: what was recorded in a baseline, in lines
         self.recorded: list[str] = []
         #: whether the run ended before all of its items had
@@ -93,10 +95,15 @@ class Records:
             self._reported.add(report.nodeid)
         if text is None or hasattr(self._config, "workerinput"):
             return
+        from pytest_mad.common.records import WrongError
         from pytest_mad.results.result_file import item_result
 
-        result = item_result(json.loads(text))
         self._reported.add(report.nodeid)
+        try:
+            result = item_result(json.loads(text))
+        except WrongError as wrong:  # a task of the user's, whose parameters no file could hold
+            self._note(f"{report.nodeid}: its result is left out: {wrong}")
+            return
         self._note(getattr(report, TROUBLE, None))
         self.keep(result)
         if report.failed:
@@ -121,7 +128,9 @@ class Records:
         except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
             from pytest_mad.common.errors import first_line
 
-            self._note(f"hook {name}: a plugin or conftest.py raised {type(error).__name__}: {first_line(error)}")
+            line = f"hook {name}: a plugin or conftest.py raised {type(error).__name__}: {first_line(error)}"
+            if line not in self.hook_troubles:
+                self.hook_troubles.append(line)
 
     def _note(self, trouble: str | None) -> None:
         if trouble and trouble not in self.troubles:

@@ -95,4 +95,6 @@ class WorkerGuard:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         text = getattr(report, RECORD, None)
-        self._is_broken |= text is not None and is_sticky(json.loads(text)["detail"])
+        if text is not None:
+            record = json.loads(text)
+            self._is_broken |= is_sticky(" ".join((record["detail"], *record.get("warned", ()))))

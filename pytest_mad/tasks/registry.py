@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from pytest_mad.common.registry import Registry, UnknownNameError
+from pytest_mad.common.text import NAME
 
 from .base import Task
 
@@ -32,8 +33,10 @@ _TASKS: Registry[Task[Any]] = Registry(
 def register_task(cls: T) -> T:
     """Class decorator: make a :class:`Task` known under its ``name``.
 
-    Raises ``ValueError`` when another task has that name.
+    Raises ``ValueError`` when another task has that name, or it cannot stand in a node id.
     """
+    if not NAME.fullmatch(cls.name):
+        raise ValueError(f"task {cls.name!r}: a name has letters, digits and _.- only")
     _TASKS.add(cls.name, cls(), cls)
     return cls
 

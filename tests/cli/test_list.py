@@ -103,3 +103,28 @@ def test_each_has_help(mad, command):
 def test_an_unknown_command_or_option_is_argparse_s_error(mad, arguments):
     done = mad(*arguments)
     assert done.code == 2 and not done.out and "error: " in done.err[-1]
+
+
+def test_tasks_of_a_module_that_is_imported_first(mad, folder, monkeypatch):
+    """A run of pytest would import the project's conftest.py; this does not."""
+    (folder / "mine.toml").write_text(
+        "schema = 1\n[recipe]\npoints = [{ lr = 1 }]\nsteps = 1\n[tasks.echo-of-a-list]\nthreshold = 0.5\n"
+    )
+    (folder / "own_tasks_of_a_test.py").write_text(
+        "from pytest_mad import Task, TaskParams, register_task\n"
+        "@register_task\nclass Echo(Task):\n    name, Params = 'echo-of-a-list', TaskParams\n"
+        "    def generate(self, params, n, rng, split): ...\n    def players(self, params): ...\n"
+        "    def oracle(self, params): return 1.0\n    def trivial(self, params): return 0.25\n"
+    )
+    command = [sys.executable, "-m", "pytest_mad", "list", "--preset=mine.toml"]
+    done = subprocess.run([*command, "--import=own_tasks_of_a_test"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1].split() == ["echo-of-a-list[baseline]", "1.0000", "0.2500", "0.50"]
+    missing = mad("list", "--import=no_such_module")
+    assert missing.code == 2 and missing.err[0].startswith("pytest-mad list: error: --import=no_such_module: Module")
+
+
+def test_a_pipe_that_is_closed_ends_it_quietly(folder):
+    """``pytest-mad list | head -1``."""
+    command = f"{sys.executable} -m pytest_mad list --preset=paper | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("setting ") and not done.stderr

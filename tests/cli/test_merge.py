@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -153,6 +154,8 @@ def test_a_report_that_cannot_be_made_takes_no_other_with_it(mad, folder, monkey
         ("bad.json", json.dumps(FIRST | {"shards": [{"suite": "", "of": 2, "parts": []}]}), "shards[0].parts is []"),
         ("bad.json", json.dumps(FIRST | {"shards": [{"suite": "", "of": 2, "parts": [2, 1]}]}), "shards[0].parts is"),
         ("./first.json", None, "is named twice"),
+        ("x" * 300 + "*", None, "no file has a name like this"),
+        ("", None, "'': cannot be read: Is a directory"),
     ],
 )
 @pytest.mark.parametrize("is_first", [True, False])
@@ -230,3 +233,19 @@ def test_texts_from_a_file_are_no_commands_to_a_ci_or_a_terminal(mad, write):
     assert done.code == 1
     text = "\n".join(done.out)
     assert "::add-mask" not in text and "##[error]" not in text and "\x1b[2J" not in text
+
+
+def test_annotations_that_a_terminal_cannot_show_are_escaped(write):
+    """Windows runners write cp1252."""
+    found = shard(1, measured(RECALL, 0.1, verdict="fail", detail="0.1 \u2013 too low", threshold=0.9), of=1)
+    write(odd=found)
+    script = [sys.executable, "-m", "pytest_mad", "merge", "odd.json", "--json=all.json"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "GITHUB_ACTIONS": "true"}
+    done = subprocess.run(script, capture_output=True, text=True, check=False, env=ascii_only)
+    assert done.returncode == 1 and not done.stderr and "\\u2013 too low" in done.stdout
+
+
+def test_two_warnings_of_one_contract_are_told_as_text(refused, write):
+    write(a=content(contract("lengths", "pass", "slow")), b=content(contract("lengths", "pass", "late")))
+    says = "mine, lengths was measured twice, with warned 'slow' in a.json, but warned 'late' in b.json"
+    assert refused("merge", "a.json", "b.json") == f"pytest-mad merge: error: {says}"

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from pytest_mad.api import evaluate
+from pytest_mad.store.folder import Store
 from tests.unit.tiny import Tiny, make_setting
 
 
@@ -34,14 +35,12 @@ def test_it_is_found_from_a_folder_below(mad, store, folder, monkeypatch):
     assert mad("store").out[0].startswith(f"store {store}: ")
 
 
-def test_cleared_it_is_gone_and_what_is_not_ours_stays(mad, store):
-    """Also where somebody keeps a file of their own in it."""
-    assert mad("store", "--clear").out[-1] == "cleared"
-    assert not store.exists()
-    evaluate(Tiny, make_setting(steps=10), store=store)
+def test_cleared_it_is_empty_and_what_is_not_ours_stays(mad, store, folder):
+    """Also where somebody keeps a file of their own in it, and through a link."""
     (store / "notes.txt").write_text("mine")
     (store / "trial-of-mine.safetensors").write_text("mine")
-    assert mad("store", f"--store={store}", "--clear").code == 0
+    (folder / "link").symlink_to(store)
+    assert mad("store", "--store=link", "--clear").out[-1] == "cleared"
     assert sorted(path.name for path in store.iterdir()) == [
         ".gitignore", "notes.txt", "store.json", "trial-of-mine.safetensors",
     ]  # fmt: skip
@@ -59,8 +58,23 @@ def test_a_folder_that_is_no_store_is_refused_and_stays_as_it_is(refused, folder
     """A slip of the pen must not empty a folder."""
     (folder / "other").mkdir()
     (folder / "other" / "trial-x.safetensors").write_text("mine")
-    assert refused("store", "--store=other", *clear).endswith("--store=other: is no store: it has no store.json")
+    assert refused("store", "--store=other", *clear).endswith("store other: is no store: it has no store.json")
     assert refused("store", "--store=missing", *clear).endswith("--store=missing: there is no such folder")
+
+
+def test_a_store_of_a_folder_above_is_only_cleared_by_its_name(refused, mad, store, folder, monkeypatch):
+    """It may be another project's."""
+    (folder / "a").mkdir()
+    monkeypatch.chdir(folder / "a")
+    assert refused("store", "--clear").endswith(f"add --store={store} to clear it")
+    assert list(store.glob("trial-*")) and mad("store", f"--store={store}", "--clear").code == 0
+
+
+def test_a_store_in_use_is_not_cleared(refused, mad, store):
+    """Nor when its run has died, which leaves a mark that nobody holds."""
+    with Store(store).marked("tiny, memorization[baseline]"):
+        assert refused("store", "--clear").endswith("is in use by a run; wait for its end")
+    assert mad("store", "--clear").code == 0
 
 
 def test_a_store_of_a_later_version_is_refused(refused, store):

@@ -123,6 +123,23 @@ def test_entry_points_join_and_a_broken_one_only_warns(
     assert "b" not in layer_names()
 
 
+def test_an_entry_point_of_a_registered_name_leaves_its_defaults_alone(
+    table: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package may register in its module and name the class in its metadata."""
+
+    def load() -> type[nn.Module]:
+        return register_layer("own", gain=5.0)(Own)
+
+    found = [
+        SimpleNamespace(name="own", value="a:Own", load=load),
+        SimpleNamespace(name="swiglu", value="a", load=load),
+    ]
+    monkeypatch.setattr(common_registry, "entry_points", lambda group: found if group == "pytest_mad.layers" else [])
+    monkeypatch.setattr(registry._LAYERS, "_has_loaded", False)
+    assert build_layer("own", dim=4)(torch.ones(1, 2, 4)).max() == 5
+
+
 def test_real_entry_points_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert common_registry.entry_points is importlib.metadata.entry_points
 

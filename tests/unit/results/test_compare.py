@@ -421,16 +421,16 @@ def test_exit_code_0_is_evidence(a, b):
             assert not fails(row.b)
             if passes(row.a) and isinstance(row.a, SettingResult):
                 assert passes(row.b) and a["preset"] == b["preset"]
-                assert all(row.a[key] == row.b[key] for key in ("task_version", "params"))
-                needed = row.a["threshold"]
+                assert (row.a.task_version, row.a.params) == (row.b.task_version, row.b.params)
+                needed = row.a.threshold
                 assert (
                     needed is None
-                    or row.b["normalized"] >= needed
-                    or row.b["verdict"] == row.a["verdict"] != "pass"
-                    or row.b["baseline"]
+                    or row.b.normalized >= needed
+                    or row.b.verdict == row.a.verdict != "pass"
+                    or row.b.baseline
                 )
             elif passes(row.a):
-                assert passes(row.b) or row.b["verdict"] == "skipped"
+                assert passes(row.b) or row.b.verdict == "skipped"
 
 
 @steady

@@ -127,6 +127,16 @@ def test_keys_that_the_first_files_of_schema_1_did_not_have_get_a_default(key, d
     assert refusal(found | {"schema": 2}) == "the file has no 'command'"
 
 
+def test_a_key_of_today_in_a_file_of_schema_1_is_refused():
+    """The upgrade must not write over it."""
+    found = as_schema_1(sample())
+    found["architectures"]["mine"]["contracts"]["output"]["warned"] = []
+    assert refusal(found) == "architectures.mine.contracts.output has an unknown key 'warned'"
+    found = as_schema_1(sample())
+    found["architectures"]["mine"]["settings"]["compression[x=1]"]["baseline"]["floor"] = 0.9
+    assert refusal(found) == "architectures.mine.settings[\"compression[x=1]\"].baseline has an unknown key 'floor'"
+
+
 def test_a_byte_order_mark_is_no_part_of_a_file():
     """Editors on Windows write one."""
     assert read("\ufeff" + json.dumps(sample())) == sample()

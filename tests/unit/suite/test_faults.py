@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import signal
 import sysconfig
 from pathlib import Path
@@ -11,13 +13,14 @@ import pytest
 
 import pytest_mad
 from pytest_mad.architectures.architecture import from_factory
+from pytest_mad.common.records import plain
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.presets.reading import settings
 from pytest_mad.results.result import ContractResult, SettingResult
 from pytest_mad.suite.crashes import Crashes, ending, lost, place, user_stack
 from pytest_mad.suite.keys import TRACE as TRACE_KEY
 from pytest_mad.suite.plan import Plan
-from pytest_mad.suite.watchdog import is_sticky
+from pytest_mad.suite.watchdog import WorkerGuard, is_sticky
 
 OURS = Path(pytest_mad.__file__).parent
 TRACE = f"""\
@@ -123,3 +126,18 @@ def test_a_full_disk_costs_the_stack_of_a_hang_and_nothing_else(monkeypatch):
     crashes.pytest_configure_node(node)
     assert Path(node.workerinput[TRACE_KEY]).read_text() == ""
     assert crashes._death(node, 3.0) == ("its worker gw0 ended", "")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"), [("error", {"detail": "CUDA error: device-side assert triggered"}),
+                          ("pass", {"warned": ("a batch raises RuntimeError: CUDA error: device-side assert triggered",)})]
+)  # fmt: skip
+def test_a_worker_sees_its_broken_context_in_a_failure_and_in_a_warning(monkeypatch, verdict, text):
+    """It ends before the next item."""
+    result = ContractResult(architecture="a", contract="autocast", verdict=verdict, **text)
+    guard, ended = WorkerGuard(), []
+    monkeypatch.setattr("os._exit", ended.append)
+    guard.pytest_runtest_logreport(SimpleNamespace(mad_record=json.dumps(plain(result))))
+    with contextlib.suppress(StopIteration):
+        next(guard.pytest_runtest_protocol())
+    assert ended == [1]
