@@ -225,7 +225,7 @@ def test_results_are_those_of_one_process_bit_for_bit(folder):
 
 def test_a_fault_costs_the_setting_that_has_it_and_no_other(folder):
     """Exceptions, exits, signals, and a hang that holds the interpreter's lock."""
-    (folder.path / "conftest.py").write_text("import pytest_mad.executors.ray as it\nit.GRACE = -48.0\n")
+    (folder.path / "conftest.py").write_text("import pytest_mad.executors.ray.executor as it\nit.GRACE = -48.0\n")
     names = ("Raises", "leaves", "dies_once", "dies", "hangs")
     architectures = [f"--mad-arch={name}=faulty:{name}" for name in names]
     options = ["--mad-preset=tiny.toml", "--mad-tasks=memorization", "--mad-no-store", "--mad-executor=ray"]

@@ -27,7 +27,7 @@ from tests.oracles.parameters import steady
 from tests.unit.tiny import Tiny
 
 PAPER = list(settings("paper").values())
-BASELINES = {setting.task: setting for setting in PAPER if setting.name == "baseline"}
+BASELINES = {setting.task_name: setting for setting in PAPER if setting.name == "baseline"}
 works = st.lists(st.integers(1, 40).map(float), min_size=1, max_size=60)
 
 
