@@ -1,7 +1,7 @@
 """Oracle and trivial levels that have no closed form: what the scripted player reaches on 2,000 sequences.
 
-The levels of the shipped presets are committed in ``levels.json`` (``benchmarks/calibration/levels.py`` writes it); any
-other setting's level is computed when it is asked for. Both come from the same fixed seed.
+The levels of the shipped presets are committed in ``levels.json``, which ``python -m benchmarks.calibration.levels``
+writes; any other setting's level is measured when it is needed. Both come from the same fixed seed.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from pytest_mad.presets import reading as presets
 from pytest_mad.tasks import IGNORE, get_task, task_names
 from pytest_mad.tasks.levels import committed, simulate_level
 from tests.oracles.batches import slow_batch
@@ -224,3 +226,16 @@ def test_committed_levels_are_those_measured() -> None:
             assert simulate_level(task, make_params(name, **overrides), which) == level, key
             found += 1
     assert found
+
+
+def test_no_level_of_a_shipped_preset_is_measured_by_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table has all of them, also those of MAD-Lab's published data."""
+
+    def refuse(_: Any, params: Any, which: str) -> float:
+        pytest.fail(f"not in the table: {which} level of {params}")
+
+    monkeypatch.setattr("pytest_mad.tasks.levels.simulate_level", refuse)
+    for preset in presets.preset_names():
+        for setting in presets.settings(preset).values():
+            for params in (setting.params, replace(setting.params, mode="compat")):
+                assert 0 <= setting.task.trivial(params) < setting.task.oracle(params) <= 1, setting.id
