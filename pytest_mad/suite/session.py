@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import option_table
-from .keys import PLAN, RECORD, TRACE
+from .keys import PLAN, TRACE
 from .records import Records
 
 if TYPE_CHECKING:
@@ -103,10 +103,10 @@ class Session:
         is_active = self.config.pluginmanager.hasplugin("html") and self.config.getoption("htmlpath", None)
         if self.is_worker or not is_active:
             return
-        from pytest_mad.report.pytest_html import MadColumns, has_hooks
+        from .pytest_html import MadColumns, has_hooks
 
         if has_hooks():
-            self.config.pluginmanager.register(MadColumns(RECORD), "mad-html")
+            self.config.pluginmanager.register(MadColumns(), "mad-html")
 
     def distribute(self, specs: Sequence[Any]) -> None:
         """Prepare xdist's workers, and this process for their deaths."""

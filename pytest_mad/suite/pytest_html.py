@@ -19,6 +19,8 @@ from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
 from pytest_mad.results.result_file import item_result
 from pytest_mad.results.verdicts import is_warning
 
+from .keys import RECORD
+
 #: The class of a cell names its column, which the report sorts by.
 _HEADS = [
     '<th class="sortable" data-column-type="mad_verdict">MAD verdict</th>',
@@ -34,10 +36,9 @@ def has_hooks() -> bool:
 
 
 class MadColumns:
-    """Hooks of pytest-html. ``record`` names the attribute of a report with an item's record, as JSON text."""
+    """Hooks of pytest-html."""
 
-    def __init__(self, record: str) -> None:
-        self._record = record
+    def __init__(self) -> None:
         self._report: Any = None
         self._is_shown = False
 
@@ -76,7 +77,7 @@ class MadColumns:
         cells[_AT] = _cells("", "") if record is None else _cells(_verdict(record), _score(record))
 
     def _read(self, report: Any) -> ItemResult | None:
-        text = getattr(report, self._record, None)
+        text = getattr(report, RECORD, None)
         try:
             return None if text is None else item_result(json.loads(text))
         except WrongError:  # which the run's own tables tell of
