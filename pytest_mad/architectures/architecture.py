@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_mad.common.text import NAME
 
+from .namespace import Namespace
 from .source import source_digest
 
 if TYPE_CHECKING:
@@ -42,6 +44,21 @@ class Architecture:
     #: file of the factory and its line there, for annotations
     file: str | None = None
     line: int | None = None
+    #: where the modules of its file are found
+    namespace: Namespace | None = None
+    #: what importing it changed of the process, and was put back
+    changed: tuple[str, ...] = ()
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Run its code among its own modules, and leave the process as it was: no architecture decides on another."""
+        import torch
+
+        from pytest_mad.common.globals import put_back, random_states_put_back
+
+        modules = self.namespace.entered() if self.namespace else contextlib.nullcontext()
+        with random_states_put_back(), put_back(), torch.enable_grad(), modules:
+            yield
 
 
 def from_factory(

@@ -277,9 +277,18 @@ class AutoEncoder(nn.Module):
         return self.trunk.state_size()
 
 
+class WholeSequencesError(TypeError):
+    """A layer that is no `Mixer`, so that there is no running it token by token."""
+
+
+def _users_class(layer: nn.Module) -> str:
+    """Of a mixer of the user's, which is wrapped."""
+    return type(getattr(layer, "mixer", layer)).__name__
+
+
 def _mixer(layer: nn.Module) -> Mixer:
     if not isinstance(layer, Mixer):
-        raise TypeError(f"{type(layer).__name__} runs over whole sequences only: it is not a layers.mixer.Mixer")
+        raise WholeSequencesError(f"{_users_class(layer)} runs over whole sequences only, and has no step form")
     return layer
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytest_mad.common.errors import SkippedError
 from pytest_mad.presets.setting import Setting
 
 from .backbones import Decoder
 
 
-class NoBottleneckError(Exception):
+class NoBottleneckError(SkippedError):
     """A model that cannot be measured through one vector; the message is the reason."""
 
 
@@ -27,10 +28,11 @@ class Bottleneck(nn.Module):
         self.read_vector = find_vector(model, setting.params.vocab_size, tokens_BT)
         with torch.no_grad():
             vector_BD = self.read_vector(model, tokens_BT)
-        self.decoder = Decoder(vector_BD.shape[-1], setting.params.vocab_size, setting.params.seq_len)
+        decoder = Decoder(vector_BD.shape[-1], setting.params.vocab_size, setting.params.seq_len)
+        self.decoder = decoder.to(vector_BD.device, vector_BD.dtype)
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
-        logits_BTV: Tensor = self.decoder(self.read_vector(self.model, tokens_BT))
+        logits_BTV: Tensor = self.decoder(self.read_vector(self.model, tokens_BT.clone()))  # it may write into them
         return logits_BTV
 
 

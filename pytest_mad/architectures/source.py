@@ -75,7 +75,12 @@ def code_digest(*rooms: str) -> str:
 def is_users(module: str) -> bool:
     """Whether a module is neither installed, nor the standard library's, nor ours."""
     place = _file(module)
-    return place is not None and not (_is_ours(place) or _is_installed(place) or _is_standard(place))
+    return place is not None and is_users_file(place)
+
+
+def is_users_file(place: Path) -> bool:
+    """The same of a file."""
+    return not (_is_ours(place) or _is_installed(place) or _is_standard(place))
 
 
 @functools.lru_cache(maxsize=4096)

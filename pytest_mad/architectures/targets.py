@@ -1,21 +1,23 @@
-"""TARGET -> Architecture -> model: what a factory may be, and the adapters for what it may return."""
+"""TARGET -> Architecture: what the command line may name."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import sys
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_mad.common.errors import first_line
+from pytest_mad.common.errors import SkippedError
+from pytest_mad.common.text import NAME
 
 from .architecture import Architecture, TargetError, accepted_keywords, check_name, from_factory, placed
+from .importing import import_file, import_module, package_place
+from .namespace import Namespace
 
 if TYPE_CHECKING:
     from pytest_mad.presets.setting import Setting
@@ -28,11 +30,21 @@ LENGTH_KEYWORDS = ("max_length", "max_len", "l_max", "seq_len")
 def from_target(value: str) -> Architecture:
     """``[NAME=]module:factory`` or ``[NAME=]path/to/file.py:factory``; the folder to import from is on ``sys.path``.
 
-    Raises :class:`TargetError`.
+    Where the module asks to be skipped, so will everything of the architecture be. Raises :class:`TargetError`.
     """
     given, target = split_name(value)
-    factory, default, module = load_target(target)
-    return from_factory(factory, name=check_name(given or default), source=target, found_in=module)
+    place = Place.of(target)
+    name = given or place.default_name()
+    try:
+        found = load_target(target)
+    except SkippedError as reason:
+        return skipped(name, target, f"{place.module} asks to be skipped: {reason}")
+    with found.entered():
+        return replace(
+            from_factory(found.factory, name=name, source=target, found_in=found.module),
+            namespace=found.namespace,
+            changed=found.changed,
+        )
 
 
 def from_layers(value: str) -> Architecture:
@@ -58,7 +70,13 @@ def from_layers(value: str) -> Architecture:
 def from_mixer(value: str) -> Architecture:
     """``[NAME=]module:Class``: a bare sequence mixer, twice, each time with a SwiGLU behind it."""
     given, target = split_name(value)
-    mixer, default, module = load_target(target)
+    place = Place.of(target)
+    name = given or place.default_name()
+    try:
+        found = load_target(target)
+    except SkippedError as reason:
+        return skipped(name, target, f"{place.module} asks to be skipped: {reason}")
+    mixer = found.factory
     accepted = accepted_keywords(mixer, (*WIDTH_KEYWORDS, *LENGTH_KEYWORDS), target)
     width = next((key for key in WIDTH_KEYWORDS if key in accepted), None)
     length = next((key for key in LENGTH_KEYWORDS if key in accepted), None)
@@ -74,7 +92,9 @@ def from_mixer(value: str) -> Architecture:
         swiglu = [build_layer("swiglu", dim=setting.width, max_length=setting.params.seq_len) for _ in range(2)]
         return [layer for channel in swiglu for layer in (BareMixer(mixer(**size), target), channel)]
 
-    return _in_backbone(check_name(given or default), target, layers, **placed(mixer, module))
+    with found.entered():
+        own = placed(mixer, found.module) | {"namespace": found.namespace, "changed": found.changed}
+        return _in_backbone(name, target, layers, **own)
 
 
 def _in_backbone(name: str, source: str, layers: Callable[[Setting], list[Any]], **place: Any) -> Architecture:
@@ -96,64 +116,92 @@ TARGETS: dict[str, Callable[[str], Architecture]] = {
 }
 
 
+def skipped(name: str, target: str, reason: str) -> Architecture:
+    """An architecture of which nothing is measured, because its module says so."""
+
+    def build(setting: Setting) -> Any:
+        raise SkippedError(reason)
+
+    return Architecture(name=name, source=target, build=build, knows_task=False)
+
+
 def split_name(value: str) -> tuple[str | None, str]:
-    """``NAME=TARGET`` into both; a TARGET alone has no name."""
+    """``NAME=TARGET`` into both; a TARGET alone has no name. A path may have an equals sign of its own."""
     name, separator, target = value.partition("=")
-    return (check_name(name), target) if separator else (None, value)
+    is_path = Path(value.rpartition(":")[0]).is_file() or (not NAME.fullmatch(name) and re.search(r"[/\\]", name))
+    return (None, value) if not separator or is_path else (check_name(name), target)
 
 
-def load_target(target: str) -> tuple[Any, str, str]:
-    """The callable that TARGET names, its default name, and the module it was found in; raises :class:`TargetError`."""
-    place, separator, attribute = target.rpartition(":")
-    if not separator or not place or not attribute:
-        raise TargetError(f"{target!r} must be module:factory or path/to/file.py:factory")
-    module = _import_file(place) if place.endswith(".py") else _import_module(place)
+class Place(NamedTuple):
+    """The two parts of a TARGET."""
+
+    #: a dotted name, or the path of a file
+    module: str
+    attribute: str
+
+    @classmethod
+    def of(cls, target: str) -> Place:
+        """Raises :class:`TargetError` for a text that has not both."""
+        module, _, attribute = target.rpartition(":")
+        if not module or not all(part.isidentifier() for part in attribute.split(".")):
+            raise TargetError(f"{target!r} must be module:factory or path/to/file.py:factory")
+        return cls(module, attribute)
+
+    @property
+    def is_file(self) -> bool:
+        return self.module.endswith(".py")
+
+    def default_name(self) -> str:
+        """The module's last component, with the factory unless that is ``make_model``."""
+        dotted = package_place(Path(self.module).absolute())[1] if self.is_file else self.module
+        last = dotted.rpartition(".")[2]
+        name = last if self.attribute == "make_model" else f"{last}.{self.attribute}"
+        if not NAME.fullmatch(name):
+            signs = "names have letters of English, digits, '_', '.' and '-'"
+            raise TargetError(f"{name!r} cannot be its name, because {signs}: use NAME={self.module}:{self.attribute}")
+        return name
+
+
+class Loaded(NamedTuple):
+    """What a TARGET names."""
+
+    factory: Any
+    module: str
+    #: what its file imports is kept apart
+    namespace: Namespace | None
+    #: what importing it changed of the process
+    changed: tuple[str, ...]
+
+    def entered(self) -> contextlib.AbstractContextManager[None]:
+        """Where its modules are found."""
+        return self.namespace.entered() if self.namespace else contextlib.nullcontext()
+
+
+def load_target(target: str) -> Loaded:
+    """What TARGET names, which must be callable; raises :class:`TargetError`, or `SkippedError` as the module asks."""
+    from pytest_mad.common.globals import put_back, random_states_put_back
+
+    place = Place.of(target)
+    namespace: Namespace | None = None
+    with random_states_put_back(), put_back() as changed:
+        if place.is_file:
+            module, namespace = import_file(place.module)
+        else:
+            module = import_module(place.module)
+    factory = _attribute(module, place)
+    if not callable(factory):
+        raise TargetError(f"{target} is of type {type(factory).__name__}, but must be a function that builds a model")
+    if not inspect.isclass(factory) and hasattr(factory, "state_dict"):
+        raise TargetError(f"{target} is a model, but must be the function that builds it")
+    return Loaded(factory, module.__name__, namespace, tuple(changed))
+
+
+def _attribute(module: ModuleType, place: Place) -> Any:
     found: Any = module
-    for part in attribute.split("."):
+    for part in place.attribute.split("."):
         if not hasattr(found, part):
             near = difflib.get_close_matches(part, [n for n in dir(found) if not n.startswith("__")], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TargetError(f"{place} has no attribute {part!r}{hint}")
+            raise TargetError(f"{place.module} has no attribute {part!r}{hint}")
         found = getattr(found, part)
-    if not callable(found):
-        raise TargetError(f"{target} is of type {type(found).__name__}, but must be a function that builds a model")
-    if not inspect.isclass(found) and hasattr(found, "state_dict"):
-        raise TargetError(f"{target} is a model, but must be the function that builds it")
-    stem = Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
-    return found, stem if attribute == "make_model" else f"{stem}.{attribute}", module.__name__
-
-
-def _import_module(name: str) -> ModuleType:
-    importlib.invalidate_caches()
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = str(error.name)
-        if name == missing or name.startswith(missing + "."):
-            raise TargetError(f"there is no module {name!r} on sys.path or in the current directory") from None
-        raise TargetError(f"module {name!r} needs {missing!r}, which is not installed") from error
-    except (Exception, SystemExit) as error:  # a script without a __main__ guard exits
-        raise TargetError(f"importing {name!r} raised {type(error).__name__}: {first_line(error)}") from error
-
-
-def _import_file(path: str) -> ModuleType:
-    file = Path(path).resolve()
-    if not file.is_file():
-        raise TargetError(f"there is no file {path}")
-    digest = hashlib.sha256(str(file).encode()).hexdigest()[:8]
-    name = f"_mad_{file.stem}_{digest}" if file.stem in sys.modules else file.stem
-    known = sys.modules.get(file.stem)
-    if known is not None and getattr(known, "__file__", None) == str(file):
-        return known
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    if str(file.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent))
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise TargetError(f"importing {path} raised {type(error).__name__}: {first_line(error)}") from error
-    return module
+    return found

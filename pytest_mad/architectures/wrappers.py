@@ -10,14 +10,17 @@ class ModelError(RuntimeError):
 
 
 class LogitsModel(nn.Module):
-    """A model as it is, or the ``.logits`` of its output object (Hugging Face)."""
+    """A model as it is, or the ``.logits`` of its output object (Hugging Face).
+
+    It gets a copy of the tokens: one that writes into its input must not change data that is used again.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
-        output = self.model(tokens_BT)
+        output = self.model(tokens_BT.clone())
         logits: Tensor = getattr(output, "logits", output)
         return logits
 

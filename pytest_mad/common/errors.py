@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from .packages import HERE
+from .text import printable
 
 _LONGEST_VALUE = 80
+_LONGEST_LINE = 1000
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 
 
@@ -37,9 +40,39 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
+class SkippedError(Exception):
+    """The user's code asks to be skipped, or cannot be measured in this way; the message is the reason."""
+
+
+class LeftError(RuntimeError):
+    """The user's code wanted to leave the process, or a test; the message is what it called, and why."""
+
+
+@contextlib.contextmanager
+def kept_inside() -> Iterator[None]:
+    """Turn what is no ``Exception`` into one: a skip, ``SystemExit``, pytest's outcomes. Ctrl-C stays what it is."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        kind = type(error).__name__
+        if kind in ("Skipped", "SkipTest"):  # pytest's, which nothing below the suite imports, and unittest's
+            raise SkippedError(first_line(error)) from error
+        if isinstance(error, Exception):
+            raise
+        called = {"Exit": "called pytest.exit", "Failed": "called pytest.fail"}.get(kind, f"raised {kind}")
+        raise LeftError(f"{called}: {first_line(error)}") from error
+
+
 def first_line(error: BaseException) -> str:
     """The first line of the message; multi-line messages would break one-line errors."""
-    return (str(error).splitlines() or [""])[0]
+    try:
+        text = str(error)
+    except Exception as broken:
+        text = f"(its message cannot be read: {type(broken).__name__})"
+    line = text.strip().replace("\r", "\n").partition("\n")[0]
+    return printable(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}...")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -52,6 +85,8 @@ def what_happened(error: Exception, doing: str) -> str:
     """One line about an exception that no check foresaw."""
     if is_out_of_memory(error):
         return f"out of memory: make the model or the preset's batch_size smaller ({first_line(error)})"
+    if isinstance(error, LeftError):
+        return f"{doing} {first_line(error)}"
     return f"{doing} raised {type(error).__name__}: {first_line(error)}"
 
 
@@ -62,7 +97,7 @@ def user_traceback(error: BaseException | None) -> str:
     frame = error.__traceback__
     while frame is not None and _is_machinery(frame.tb_frame.f_code.co_filename):
         frame = frame.tb_next
-    return "".join(traceback.format_exception(type(error), error, frame))
+    return printable("".join(traceback.format_exception(type(error), error, frame)), keep="\n\t")
 
 
 def _is_machinery(filename: str) -> bool:

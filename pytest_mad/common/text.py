@@ -7,6 +7,19 @@ import re
 
 #: A name enters node ids, JSON keys and HTML.
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
+#: Control characters, separators of lines, marks that turn the direction of writing, halves of surrogate pairs.
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""A text from outside with what a terminal obeys, or a file cannot hold, escaped: ``\x1b``, ``\ud800``."""
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 #: What stands where there is no number.

@@ -25,6 +25,8 @@ OWN = (
     "lengths",
     "state",
     "autocast",
+    "input-unchanged",
+    "globals-unchanged",
     "budget",
 )
 
@@ -55,6 +57,10 @@ class Subject:
     #: what the model was built for
     max_length: int
     device: torch.device
+    #: what making one more model changes of the process, an entry each
+    changes: Callable[[int], list[str]]
+    #: what importing it changed
+    imported: tuple[str, ...] = ()
     #: whether the model is an autoencoder, which may see all of its input
     bottleneck: bool = False
     max_params: int | None = None
@@ -67,7 +73,8 @@ class Subject:
         return torch.from_numpy(drawn).to(self.device)
 
 
-Check = Callable[[Subject], None]
+#: What it returns is worth telling of a contract that holds.
+Check = Callable[[Subject], str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +100,8 @@ _CONTRACTS: Registry[Contract] = Registry("contract", str(__package__), _load_ow
 def register_contract(name: str, *, hard: bool = True) -> Callable[[CheckT], CheckT]:
     """Register the decorated function as contract ``name``; a ``hard`` one fails the run, another warns.
 
-    It gets a :class:`Subject` and raises :class:`ContractError` with one line, or :class:`NotApplicableError`.
+    It gets a :class:`Subject` and raises :class:`ContractError` with one line, or :class:`NotApplicableError`; it may
+    return a line that is worth telling of a contract that holds.
     Raises ``ValueError`` if the name cannot stand in a node id, or another function has it already.
     """
     if not NAME.fullmatch(name):

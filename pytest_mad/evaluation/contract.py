@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_mad.architectures.architecture import Architecture
-from pytest_mad.common.errors import first_line, user_traceback, what_happened
+from pytest_mad.common.errors import SkippedError, first_line, kept_inside, user_traceback, what_happened
 from pytest_mad.gate import Verdict
 from pytest_mad.presets.setting import Setting
 from pytest_mad.results.result import ContractResult
@@ -57,6 +57,13 @@ def run_contract(
     architecture: Architecture, setting: Setting, name: str, options: ContractOptions, device: torch.device
 ) -> tuple[ContractResult, str]:
     """Check a contract, once per process, and judge it; with the traceback where the user's code raised."""
+    with architecture.entered():
+        return _run_contract(architecture, setting, name, options, device)
+
+
+def _run_contract(
+    architecture: Architecture, setting: Setting, name: str, options: ContractOptions, device: torch.device
+) -> tuple[ContractResult, str]:
     mode = options.mode(name)
     if mode.name == "off":
         return _result(architecture, name, Verdict("skipped", f"switched off: {mode.reason}")), ""
@@ -69,6 +76,8 @@ def run_contract(
     if checked.is_unbuilt and name != FIRST and options.mode(FIRST).name != "off":
         verdict = Verdict("skipped", f"there is no model to check: see contract {FIRST}")
         return _result(architecture, name, verdict, checked), ""
+    if verdict.outcome == "fail":
+        verdict = verdict._replace(detail=f"{verdict.detail} (to go on without it: --mad-contract={name}=off:REASON)")
     return _result(architecture, name, verdict, checked), checked.traceback
 
 
@@ -112,7 +121,6 @@ def _place(case: Case, store: Path | None) -> StoredContract | None:
 
 def ask(name: str, case: Case) -> Checked:
     """Ask one contract."""
-    from pytest_mad.architectures.bottleneck import NoBottleneckError
     from pytest_mad.architectures.wrappers import ModelError
     from pytest_mad.common.determinism import one_thread, seeded
     from pytest_mad.contracts.base import ContractError, NotApplicableError, contracts
@@ -121,14 +129,14 @@ def ask(name: str, case: Case) -> Checked:
     cause: BaseException | None = None
     is_unbuilt = False
     try:
-        with one_thread(case.device), seeded("contract", name, case.setting.id):
-            contracts()[name].check(subject(case))
-        verdict = Verdict("pass")
+        with one_thread(case.device), seeded("contract", name, case.setting.id), kept_inside():
+            told = contracts()[name].check(subject(case))
+        verdict = Verdict("pass", told or "")
     except ContractError as broken:
         verdict, cause = Verdict("fail", first_line(broken)), broken.__cause__
     except NotApplicableError as reason:
         verdict = Verdict("skipped", first_line(reason))
-    except NoBottleneckError as reason:
+    except SkippedError as reason:
         verdict, is_unbuilt = Verdict("skipped", str(reason)), True
     except ModelError as error:
         verdict, cause, is_unbuilt = Verdict("error", str(error)), error.__cause__, True
@@ -141,7 +149,7 @@ def subject(case: Case) -> Subject:
     """The architecture at a setting's sizes, with a little of the task's own data."""
     import torch
 
-    from pytest_mad.architectures.build import build_model
+    from pytest_mad.architectures.build import build_model, run_factory
     from pytest_mad.common.determinism import seeded
     from pytest_mad.common.seeds import generator
     from pytest_mad.contracts.base import Subject
@@ -160,11 +168,17 @@ def subject(case: Case) -> Subject:
 
     def learn(model: nn.Module, batch: tuple[Tensor, Tensor]) -> float:
         optimizer = make_optimizer(model.train(), setting.recipe, fastest)
-        with raising("a training step"):
+        with raising("a training step"), torch.enable_grad():
             return float(training_step(as_it_is(model), optimizer, *batch, autocast(device, setting.recipe)))
+
+    def changes(seed: int) -> list[str]:
+        with seeded("contract", setting.id, seed):
+            return run_factory(case.architecture, setting)[1]
 
     return Subject(
         build=build,
+        changes=changes,
+        imported=case.architecture.changed,
         learn=learn,
         batches=list(zip(torch.split(inputs, BATCH), torch.split(targets, BATCH), strict=True)),
         vocab_size=setting.params.vocab_size,

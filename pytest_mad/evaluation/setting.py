@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_mad.architectures.architecture import Architecture
-from pytest_mad.common.errors import user_traceback, what_happened
+from pytest_mad.common.errors import SkippedError, kept_inside, user_traceback, what_happened
 from pytest_mad.gate import Verdict
 from pytest_mad.gate.baseline import (
     BaselineError,
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 
 class ContractBrokenError(Exception):
     """A hard contract is broken, so there is nothing to train for; the message is one line."""
+
+
+def broken_contract(result: SettingResult) -> str | None:
+    """Which contract kept a setting from being trained, if one did."""
+    found = re.match(r"contract (\S+) is broken: ", result.detail)
+    return found[1] if found and result.verdict == "fail" and result.accuracy is None else None
 
 
 class Measured(NamedTuple):
@@ -64,11 +71,12 @@ def run_setting(
     ``NoBottleneckError``, ``NotCausalError``, ``TrialError``, ``PublishedDataError``, or what the user's model raises.
     """
     device, requirement = choose_device(options.device), requirement_of(architecture, setting, options)
-    check_contracts(architecture, setting, options, device)
-    warn_of_another_machine(requirement, device)
-    started = time.monotonic()  # the contracts are timed as items of their own
-    sweep = sweeper(architecture, setting, requirement, options, device, progress)
-    sweeps, lost = run_sweeps(setting, requirement, sweep)
+    with architecture.entered():
+        check_contracts(architecture, setting, options, device)
+        warn_of_another_machine(requirement, device)
+        started = time.monotonic()  # the contracts are timed as items of their own
+        sweep = sweeper(architecture, setting, requirement, options, device, progress)
+        sweeps, lost = run_sweeps(setting, requirement, sweep)
     return conclude(architecture, setting, requirement, options, sweeps, lost, time.monotonic() - started)
 
 
@@ -197,7 +205,8 @@ def run_and_judge(
     """As :func:`run_setting`, with every error turned into a verdict for this one setting."""
     started = time.monotonic()
     try:
-        return Measured(run_setting(architecture, setting, options, progress))
+        with kept_inside():
+            return Measured(run_setting(architecture, setting, options, progress))
     except Exception as error:
         return stopped_by(error, architecture, setting, options, time.monotonic() - started)
 
@@ -206,7 +215,6 @@ def stopped_by(
     error: Exception, architecture: Architecture, setting: Setting, options: RunOptions, seconds: float
 ) -> Measured:
     """The verdict on a setting that ended in this error."""
-    from pytest_mad.architectures.bottleneck import NoBottleneckError
     from pytest_mad.architectures.wrappers import ModelError
     from pytest_mad.training.agreement import EngineError
     from pytest_mad.training.published import PublishedDataError
@@ -215,7 +223,7 @@ def stopped_by(
     from .sweep import NotCausalError
 
     shown = ""
-    if isinstance(error, NoBottleneckError):
+    if isinstance(error, SkippedError):
         verdict = Verdict("skipped", str(error))
     elif isinstance(error, ContractBrokenError | NotCausalError | MissingEntryError):
         verdict = Verdict("fail", str(error))

@@ -130,7 +130,8 @@ def begin(
     build = functools.partial(build_model, architecture, setting, device)
     with one_thread(device), seeded("guard", setting.id, seed):
         first = build()
-        guard(setting, jittered(first, seed), device)
+        with jittered(first, seed):
+            guard(setting, first, device)
     data = load_data(setting, seed, data_dir)
     specs = [Spec(setting=setting, point=point, seed=seed, data=data, device=device, engine=engine) for point in points]
     job = Job(

@@ -18,11 +18,12 @@ import pytest
 
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.evaluation.options import RunOptions
+from pytest_mad.evaluation.setting import broken_contract
 from pytest_mad.executors.inline import Executor, Inline
 from pytest_mad.executors.ray.units import most_trials
 from pytest_mad.presets.setting import Setting
 from pytest_mad.report.progress import Work, live_progress
-from pytest_mad.results.result import ItemResult
+from pytest_mad.results.result import ItemResult, SettingResult
 from pytest_mad.results.verdicts import is_warning
 
 from .keys import COURSES, EXECUTOR, PLAN, RESULT
@@ -142,8 +143,16 @@ class MadItem(JudgedItem):
         run, courses = self.config.stash[PLAN].run, self.config.stash.setdefault(COURSES, [])
         works = [work(item.architecture, item.setting, run) for item in items]
         with self.guarded(), live_progress(self.config, works, items.index(self) + 1, courses) as progress:
-            outcome = executor(self.config).setting(self.architecture, self.setting, progress)
-        self.conclude(*outcome)
+            result, traceback = executor(self.config).setting(self.architecture, self.setting, progress)
+        self.conclude(self._in_short(result), traceback)
+
+    def _in_short(self, result: SettingResult) -> SettingResult:
+        """Without what a contract's own item says of it in full."""
+        contract = broken_contract(result)
+        node_id = f"{ROOT}::{self.architecture.name}::contract[{contract}]"
+        if contract is None or all(item.nodeid != node_id for item in self.session.items):
+            return result
+        return replace(result, detail=f"contract {contract} is broken, see {node_id}")
 
 
 def work(architecture: Architecture, setting: Setting, run: RunOptions) -> Work:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from pytest_mad.architectures.architecture import Architecture, TargetError
 from pytest_mad.architectures.targets import TARGETS
+from pytest_mad.common.errors import kept_inside
 from pytest_mad.evaluation.contract import run_contract
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.evaluation.requirement import BaselineWarning
@@ -153,16 +154,17 @@ def _trial(architecture: Architecture, unit: Unit, run: RunOptions) -> Answer:
     assert unit.trial is not None
     started, device, setting = time.monotonic(), choose_device(run.device), unit.setting
     try:
-        check_contracts(architecture, setting, run, device)
-        part = run_part(
-            architecture,
-            setting,
-            *unit.trial,
-            device=device,
-            data_dir=run.data_dir,
-            deadline=float("inf") if run.timeout is None else time.monotonic() + run.timeout,
-            store=open_store(run.store) if run.store else None,
-        )
+        with kept_inside(), architecture.entered():
+            check_contracts(architecture, setting, run, device)
+            part = run_part(
+                architecture,
+                setting,
+                *unit.trial,
+                device=device,
+                data_dir=run.data_dir,
+                deadline=float("inf") if run.timeout is None else time.monotonic() + run.timeout,
+                store=open_store(run.store) if run.store else None,
+            )
     except Exception as error:
         stopped = stopped_by(error, architecture, setting, run, time.monotonic() - started)
         return Answer(found=stopped.result, traceback=stopped.traceback)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_mad.architectures.jitter import jittered
+from pytest_mad.architectures.jitter import jitter, jittered
 from pytest_mad.contracts.causality import find_leak
 
 VOCAB = 8
@@ -28,8 +28,9 @@ def model_of_all_kinds():
 
 def test_jittered_moves_every_trained_parameter_by_a_tenth_and_zeros_by_a_tenth_of_one():
     """Every entry of them; integers, buffers and frozen parameters stay: those may be masks."""
-    model = model_of_all_kinds()
-    moved = jittered(model, 0)
+    model, moved = model_of_all_kinds(), model_of_all_kinds()
+    moved.load_state_dict(model.state_dict())
+    jitter(moved, 0)
     for name, before in model.named_parameters():
         after = moved.get_parameter(name)
         if not before.requires_grad:
@@ -50,16 +51,19 @@ def test_jittered_moves_every_trained_parameter_by_a_tenth_and_zeros_by_a_tenth_
 
 @pytest.mark.parametrize("mode", [True, False])
 def test_jittered_leaves_the_original_and_the_generator_untouched(mode):
-    """A copy in the same mode; the same for the same seed, another for another."""
+    """It gets its weights back; moved in the same way for the same seed, in another for another."""
     model = model_of_all_kinds().train(mode)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
-    moved = [jittered(model, seed).weight for seed in (0, 0, 1)]
+    moved = []
+    for seed in (0, 0, 1):
+        with jittered(model, seed):
+            assert model.training is mode
+            moved.append(model.weight.detach().clone())
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert torch.equal(moved[0], moved[1])
     assert not torch.equal(moved[0], moved[2])
-    assert jittered(model, 0).training is mode
 
 
 def test_a_leak_behind_a_projection_of_zeros_shows_only_when_jittered():
@@ -78,7 +82,7 @@ def test_a_leak_behind_a_projection_of_zeros_shows_only_when_jittered():
 
     model = Closed()
     assert find_leak(model, VOCAB, 16, torch.device("cpu")) is None
-    assert find_leak(jittered(model, 0), VOCAB, 16, torch.device("cpu"))
+    assert find_leak(jitter(model, 0), VOCAB, 16, torch.device("cpu"))
 
 
 class FrozenMask(nn.Module):
@@ -96,6 +100,6 @@ class FrozenMask(nn.Module):
 def test_a_frozen_mask_is_not_jittered_into_a_leak():
     """Training cannot move it either."""
     model = FrozenMask(8)
-    assert find_leak(jittered(model, 0), VOCAB, 8, torch.device("cpu")) is None
+    assert find_leak(jitter(model, 0), VOCAB, 8, torch.device("cpu")) is None
     model.mask.requires_grad_(True)
-    assert find_leak(jittered(model, 0), VOCAB, 8, torch.device("cpu")) is not None
+    assert find_leak(jitter(model, 0), VOCAB, 8, torch.device("cpu")) is not None

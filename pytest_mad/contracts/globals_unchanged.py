@@ -1,0 +1,30 @@
+"""The architecture leaves the process as it is."""
+
+from __future__ import annotations
+
+from pytest_mad.common.globals import put_back
+
+from .base import ContractError, Subject, register_contract
+from .checking import logits_of, raising
+
+FILTERS = "the warnings filters"
+
+
+@register_contract("globals-unchanged", hard=False)
+def globals_unchanged(subject: Subject) -> None:
+    """Neither its import, nor its factory, nor its model changes what holds for the whole process.
+
+    All of it is put back, so that no other architecture is judged with it; and the model itself runs without it too.
+    """
+    first, again = subject.changes(0), subject.changes(1)
+    first = [change for change in first if change != FILTERS]  # packages that it imports have some of their own
+    told = {"importing it": subject.imported, "the factory": tuple(dict.fromkeys((*first, *again)))}
+    model = subject.build(0)
+    with put_back() as changed:
+        logits_of(model.eval(), subject.tokens(2))
+    with put_back() as too, raising("a training step"):
+        subject.learn(model, subject.batches[0])
+    told["the model"] = tuple(dict.fromkeys((*changed, *too)))
+    lines = [f"{who} changes {', '.join(changes)}" for who, changes in told.items() if changes]
+    if lines:
+        raise ContractError(f"{'; '.join(lines)}: put back, so that it holds for nobody else")

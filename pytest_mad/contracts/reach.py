@@ -1,0 +1,185 @@
+"""Which weights inputs can reach at all: rows that are looked up, experts that are chosen, answers that count.
+
+A table of 512 positions, of which sequences of 32 tokens use 32, is sound; a layer that nobody calls is not. Both have
+weights without a gradient. What tells them apart is how a forward pass comes to its weights: a table is indexed, by
+what depends on the input, and its other rows are for other inputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+aten = torch.ops.aten
+_ELEMENTWISE = {aten._to_copy, aten.clone, aten.detach, aten.alias, aten.mul, aten.div, aten.add, aten.sub, aten.neg}
+
+
+class Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records which rows (entries of the first dimension) of a model's parameters are looked up inside it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._tables = {name: p for name, p in model.named_parameters() if p.dim()}
+        self._names = {p.untyped_storage().data_ptr(): name for name, p in self._tables.items()}
+        #: what was computed from a whole table, which must outlive this: another tensor would get its place in memory
+        self._derived: list[Tensor] = []
+        self.rows: dict[str, Tensor] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        operator = func.overloadpacket
+        if operator in _LOOKUPS and args:
+            self._look_up(args[0], *_LOOKUPS[operator](*args, **(kwargs or {})))
+        elif operator in _ELEMENTWISE and isinstance(out, Tensor):
+            self._derive(args, out)
+        return out
+
+    def _look_up(self, table: Any, axis: int, rows: Any) -> None:
+        name = self._name(table)
+        if name is None or rows is None:
+            return
+        count = len(self._tables[name])
+        if axis % table.dim() == _axis(table.shape, self._tables[name].shape):
+            known = self.rows.setdefault(name, torch.zeros(count, dtype=torch.bool))
+            known[rows.cpu() if isinstance(rows, Tensor) else rows] = True
+
+    def _name(self, tensor: Any) -> str | None:
+        return self._names.get(tensor.untyped_storage().data_ptr()) if isinstance(tensor, Tensor) else None
+
+    def _derive(self, args: Sequence[Any], out: Tensor) -> None:
+        for one in args:
+            name = self._name(one)
+            if name and out.shape == self._tables[name].shape and self._name(out) is None:
+                self._names[out.untyped_storage().data_ptr()] = name
+                self._derived.append(out)
+
+
+def _axis(shape: torch.Size, of_table: torch.Size) -> int | None:
+    """Where the rows of a table are in a view of it."""
+    if shape == of_table:
+        return 0
+    if shape == (1, *of_table):
+        return 1
+    return 1 if len(of_table) == 2 and shape == of_table[::-1] else None
+
+
+def _first_dimension(table: Tensor, rows: Tensor, *_: Any, **__: Any) -> tuple[int, Any]:
+    return 0, rows
+
+
+def _by_dimension(table: Tensor, dim: int, rows: Any, **_: Any) -> tuple[int, Any]:
+    return dim, rows
+
+
+def _by_index(table: Tensor, indices: Sequence[Tensor | None]) -> tuple[int, Any]:
+    axis = next((i for i, index in enumerate(indices) if index is not None), 0)
+    return axis, indices[axis]
+
+
+def _by_slice(table: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Any:
+    return dim, slice(start, end, step)
+
+
+#: Of each operator: along which axis it looks up, and which rows.
+_LOOKUPS: dict[Any, Callable[..., tuple[int, Any]]] = {
+    aten.embedding: _first_dimension,
+    aten._embedding_bag: _first_dimension,
+    aten.index: _by_index,
+    aten.index_select: _by_dimension,
+    aten.gather: _by_dimension,
+    aten.select: _by_dimension,
+    aten.slice: _by_slice,
+}
+
+
+def looked_up(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Which rows of each table these inputs (B, T) look up; what does not depend on the input is no look-up."""
+    found = [_rows_of(model, tokens_BT) for tokens_BT in (inputs[0][:, :-1], *inputs)]
+    tables: dict[str, Tensor] = {}
+    for name in found[-1]:
+        each = [rows[name] for rows in found if name in rows]
+        if len(each) < len(found) or any(not torch.equal(each[0], other) for other in each[1:]):
+            tables[name] = torch.stack(each).any(0)
+    return tables
+
+
+@torch.no_grad()
+def _rows_of(model: nn.Module, tokens_BT: Tensor) -> dict[str, Tensor]:
+    """Nothing where the model cannot be watched, or takes no such length."""
+    lookups = Lookups(model)
+    try:
+        with lookups:
+            model(tokens_BT)
+    except Exception:
+        return {}
+    return lookups.rows
+
+
+def never_chosen(model: nn.Module, inputs: Sequence[Tensor]) -> set[str]:
+    """Names of modules that are one of several experts, and got no token of these inputs.
+
+    Members of a list are experts where how much they are given differs from input to input.
+    """
+    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList | nn.ModuleDict)]
+    members = {f"{name}.{child}": part for name, m in lists for child, part in m.named_children()}
+    given = [_given(model, members, tokens_BT) for tokens_BT in inputs]
+    found: set[str] = set()
+    for name, _ in lists:
+        own = [member for member in members if member.rpartition(".")[0] == name]
+        sizes = [tuple(one[member] for member in own) for one in given]
+        if len(set(sizes)) > 1 and len({type(members[member]) for member in own}) == 1:
+            found |= {member for i, member in enumerate(own) if not any(one[i] for one in sizes)}
+    return found
+
+
+@torch.no_grad()
+def _given(model: nn.Module, members: dict[str, nn.Module], tokens_BT: Tensor) -> dict[str, int]:
+    """How many numbers each member is given."""
+    given: dict[str, int] = defaultdict(int)
+
+    def count(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+            given[name] += sum(one.numel() for one in arguments if isinstance(one, Tensor))
+
+        return hook
+
+    with _hooked(members, count), contextlib.suppress(Exception):
+        model(tokens_BT)
+    return given
+
+
+@contextlib.contextmanager
+def _hooked(members: dict[str, nn.Module], hook: Callable[[str], Callable[..., None]]) -> Iterator[None]:
+    handles = [part.register_forward_pre_hook(hook(name)) for name, part in members.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def spare_answers(model: nn.Module, name: str, tokens_BT: Tensor, vocab_size: int) -> Tensor | None:
+    """Rows of a parameter that belong to answers nobody may give, where it is a head that is wider than the vocabulary.
+
+    It is one if each answer depends on its own row alone. Differences of two logits are looked at, so that a
+    normalisation over the vocabulary does not matter.
+    """
+    parameter = model.get_parameter(name)
+    if not parameter.dim() or len(parameter) <= vocab_size:
+        return None
+    logits_BTV = model(tokens_BT)
+    for answer in {1, vocab_size // 2, vocab_size - 1}:
+        difference = (logits_BTV[..., answer] - logits_BTV[..., 0]).sum()
+        (gradient,) = torch.autograd.grad(difference, parameter, retain_graph=True, allow_unused=True)
+        if gradient is None:  # type: ignore[unreachable]
+            return None
+        rows = set(gradient.reshape(len(parameter), -1).any(1).nonzero().flatten().tolist())
+        if not rows <= {0, answer}:
+            return None
+    return torch.arange(len(parameter)) >= vocab_size
