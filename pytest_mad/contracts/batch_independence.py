@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pytest_mad.architectures.jitter import jitter
+from pytest_mad.architectures.jitter import jitter, jittered
 from pytest_mad.common.determinism import seeded
 
 from .base import ContractError, Subject, register_contract
@@ -20,7 +20,11 @@ MOST = 6
 @register_contract("batch-independence")
 def batch_independence(subject: Subject) -> None:
     """A sequence has the same logits alone, in any batch, at any place in it; also while the model trains."""
-    model = jitter(subject.build(0), 0).eval()
+    with jittered(subject.build(0).eval(), 0) as model:
+        _check(subject, model)
+
+
+def _check(subject: Subject, model: nn.Module) -> None:
     tolerance = _tolerance(model)
 
     def twin() -> nn.Module:

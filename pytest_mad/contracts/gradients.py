@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pytest_mad.architectures.jitter import jitter
 
@@ -67,11 +68,21 @@ def _rows(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _reachable(subject: Subject, model: nn.Module, dead: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those of the weights without a gradient that the inputs can reach; rows that they cannot count as reached."""
+    """Those of the weights without a gradient that the inputs can reach; rows that they cannot count as reached.
+
+    What the model looks up is compared with gradients for the same inputs and the same weights: a router that has moved
+    chooses others.
+    """
     inputs = [subject.tokens(SEQUENCES, subject.max_length, seed=2 * draw) for draw in range(DRAWS)]
     model.eval()
     tables, experts = looked_up(model, inputs), never_chosen(model, inputs)
     found = {}
+    for tokens in inputs:
+        model.zero_grad()
+        targets = subject.tokens(*tokens.shape, seed=1).flatten()
+        functional.cross_entropy(model(tokens).float().flatten(0, 1), targets).backward()  # type: ignore[no-untyped-call]
+        now = _rows(model)
+        dead = {name: rows | now[name] for name, rows in dead.items()}
     for name, rows in dead.items():
         exempt = torch.zeros_like(rows)
         if name in tables and len(tables[name]) == len(rows):

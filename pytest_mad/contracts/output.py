@@ -13,6 +13,7 @@ from .checking import falsify, many, raising
 def output(subject: Subject) -> None:
     """Logits (batch, length, vocabulary) of a floating dtype, for any batch."""
     model = subject.build(0).eval()
+    subject.build(0)  # which raises where it is no new one
 
     def check(batch: int) -> None:
         tokens = subject.tokens(batch)

@@ -164,6 +164,11 @@ def _hooked(members: dict[str, nn.Module], hook: Callable[[str], Callable[..., N
             handle.remove()
 
 
+def _rows_with(gradient: Tensor | None) -> set[int]:
+    """Rows in which it is not zero; -1, which is no row, where there is none at all."""
+    return {-1} if gradient is None else set(gradient.reshape(len(gradient), -1).any(1).nonzero().flatten().tolist())
+
+
 def spare_answers(model: nn.Module, name: str, tokens_BT: Tensor, vocab_size: int) -> Tensor | None:
     """Rows of a parameter that belong to answers nobody may give, where it is a head that is wider than the vocabulary.
 
@@ -177,9 +182,6 @@ def spare_answers(model: nn.Module, name: str, tokens_BT: Tensor, vocab_size: in
     for answer in {1, vocab_size // 2, vocab_size - 1}:
         difference = (logits_BTV[..., answer] - logits_BTV[..., 0]).sum()
         (gradient,) = torch.autograd.grad(difference, parameter, retain_graph=True, allow_unused=True)
-        if gradient is None:  # type: ignore[unreachable]
-            return None
-        rows = set(gradient.reshape(len(parameter), -1).any(1).nonzero().flatten().tolist())
-        if not rows <= {0, answer}:
+        if not _rows_with(gradient) <= {0, answer}:
             return None
     return torch.arange(len(parameter)) >= vocab_size

@@ -125,6 +125,14 @@ class Ahead(Tiny):
         return super().forward(tokens).flip(1)
 
 
+class NoWeights(nn.Module):
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, tokens):
+        return nn.functional.one_hot(tokens, 32).float()
+
+
 class Short(Tiny):
     def forward(self, tokens):
         return super().forward(tokens)[:, :-1]
@@ -135,7 +143,7 @@ class Short(Tiny):
     [
         (boom, ModelError, "boom raised ZeroDivisionError: luck ran out$"),
         (lambda: 5, ModelError, "returned int, but must return a torch.nn.Module"),
-        (nn.Identity, ModelError, "no parameters"),
+        (NoWeights, ModelError, "no parameters"),
         (Short, ModelError, r"wrong length: .* gives \(2, 7, 32\), but must give \(2, 8, 32\)"),
         (lambda: Tiny(31), ModelError, r"raised IndexError|wrong vocabulary"),
         (Ahead, ContractBrokenError, "contract causality is broken: not causal"),

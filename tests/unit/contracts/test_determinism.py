@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import random
 from collections import Counter
 
@@ -11,12 +12,13 @@ import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
+from torch import nn
 
 from pytest_mad.architectures.architecture import from_factory
 from pytest_mad.contracts.base import ContractError, contracts
 from pytest_mad.contracts.checking import falsify
 from pytest_mad.evaluation.contract import check
-from tests.unit.contracts.models import ALL, Model, Recurrent, ask, case, subject_of
+from tests.unit.contracts.models import ALL, D, Model, Recurrent, ask, case, subject_of
 from tests.unit.contracts.test_batch_independence import AttentionOverBatch
 from tests.unit.contracts.test_causality_item import OneTooFar, with_attention
 
@@ -117,10 +119,47 @@ def test_what_a_factory_does_to_the_global_state_stays_in_it():
     assert random_states() == before and built["models"] >= len(ALL)
 
 
-def test_a_factory_that_gives_one_model_again_and_again_is_judged_all_the_same():
-    """A check that trains its model must not break the next one."""
+def one_model():
     model = Model()
-    found = verdicts(lambda: model, ["output", "causality", "batch-independence", "gradients", "finite"])
+    return lambda: model
+
+
+def one_embedding():
+    embed = Model().embed
+
+    def make_model():
+        model = Model()
+        model.embed = embed
+        return model
+
+    return make_model
+
+
+@pytest.mark.parametrize(
+    ("factory", "what"),
+    [
+        (one_model(), "the same model again"),
+        (functools.cache(Model), "the same model again"),
+        (one_embedding(), "a model with weights of an earlier one again"),
+    ],
+)
+def test_a_factory_that_gives_one_model_again_and_again_is_told_so(factory, what):
+    """Its second training would begin where the first ended. It is said once, in the first contract."""
+    found = verdicts(factory, ["output", "causality", "finite"])
+    assert {verdict.outcome for verdict in found.values()} == {"error"}
+    assert all(f" returned {what}: each call must build a new model" in verdict.detail for verdict in found.values())
+
+
+def test_models_may_share_a_table_that_is_not_trained():
+    """As of positions."""
+    table = nn.Parameter(torch.randn(8, D), requires_grad=False)
+
+    def make_model():
+        model = Model()
+        model.register_parameter("table", table)
+        return model
+
+    found = verdicts(make_model, ["output", "causality", "finite"])
     assert {verdict.outcome for verdict in found.values()} == {"pass"}
 
 

@@ -64,18 +64,6 @@ class OneRowUnused(Changed):
         return torch.cat([self.extra(x)[..., :5], x[..., :1], self.extra(x)[..., 6:]], -1)
 
 
-class Frozen(Changed):
-    def __init__(self, vocab_size, max_length):
-        super().__init__(vocab_size, max_length)
-        self.extra.weight.requires_grad_(False)
-
-
-class FrozenEmbedding(Model):
-    def __init__(self, vocab_size, max_length):
-        super().__init__(vocab_size, max_length)
-        self.embed.weight.requires_grad_(False)
-
-
 class UnusedEmbedding(Model):
     def __init__(self, vocab_size, max_length):
         super().__init__(vocab_size, max_length)
@@ -137,8 +125,6 @@ DEFECTS = {
     Rounded: "extra.weight, extra.bias",
     HalfUsed: "extra.weight (rows 8, 9, 10 of 16), extra.bias (rows 8, 9, 10 of 16)",
     OneRowUnused: "extra.weight (row 5 of 16), extra.bias (row 5 of 16)",
-    Frozen: "extra.weight (frozen)",
-    FrozenEmbedding: "embed.weight (frozen)",
     UnusedEmbedding: "position.weight",
     UnusedExpert: "router.weight (row 3 of 4), router.bias (row 3 of 4), experts.3.weight and 1 more",
     ManyDead: "unused.0, unused.1, unused.2 and 2 more",
