@@ -74,7 +74,10 @@ def from_factory(
             "vocab_size": setting.params.vocab_size,
             "max_length": setting.params.seq_len,
         }
-        return factory(**{key: keywords[key] for key in accepted})
+        given = {key: keywords[key] for key in accepted}
+        # functools.singledispatch wants the first one without its name
+        first = [given.pop(accepted[0])] if accepted and hasattr(factory, "dispatch") else []
+        return factory(*first, **given)
 
     named = factory.func if isinstance(factory, functools.partial) else factory
     default = getattr(named, "__name__", type(named).__name__)

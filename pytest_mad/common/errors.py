@@ -12,6 +12,8 @@ from .text import printable
 
 _LONGEST_VALUE = 80
 _LONGEST_LINE = 1000
+#: pytest's ways to end more than a test, by what they raise. Nothing below the suite imports pytest.
+_CALLED = {"Exit": "pytest.exit", "Failed": "pytest.fail", "XFailed": "pytest.xfail"}
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 
 
@@ -57,12 +59,14 @@ def kept_inside() -> Iterator[None]:
         raise
     except BaseException as error:
         kind = type(error).__name__
-        if kind in ("Skipped", "SkipTest"):  # pytest's, which nothing below the suite imports, and unittest's
-            raise SkippedError(first_line(error)) from error
+        is_outcome = type(error).__module__.partition(".")[0] in ("_pytest", "pytest", "unittest")
+        if is_outcome and kind in ("Skipped", "SkipTest"):
+            raise SkippedError(first_line(error)) from None
+        if is_outcome and kind in _CALLED:
+            raise LeftError(f"called {_CALLED[kind]}: {first_line(error)}") from None
         if isinstance(error, Exception):
             raise
-        called = {"Exit": "called pytest.exit", "Failed": "called pytest.fail"}.get(kind, f"raised {kind}")
-        raise LeftError(f"{called}: {first_line(error)}") from error
+        raise LeftError(f"raised {kind}: {first_line(error)}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from pytest_mad.architectures.jitter import jitter
 
 from .base import ContractError, NotApplicableError, Subject, register_contract
 from .checking import users_name
-from .reach import looked_up, never_chosen, spare_answers
+from .reach import is_head, looked_up, never_chosen
 
 MODELS = 6  # a unit may be dead by chance in one model, but hardly in all
 DRAWS = 8  # behind projections that start at zero, gradients come a step later
@@ -79,7 +79,7 @@ def _reachable(subject: Subject, model: nn.Module, dead: dict[str, Tensor]) -> d
     found = {}
     for tokens in inputs:
         model.zero_grad()
-        targets = subject.tokens(*tokens.shape, seed=1).flatten()
+        targets = subject.tokens(SEQUENCES, subject.max_length, seed=1).flatten()
         functional.cross_entropy(model(tokens).float().flatten(0, 1), targets).backward()  # type: ignore[no-untyped-call]
         now = _rows(model)
         dead = {name: rows | now[name] for name, rows in dead.items()}
@@ -89,9 +89,8 @@ def _reachable(subject: Subject, model: nn.Module, dead: dict[str, Tensor]) -> d
             exempt = exempt | ~tables[name].to(rows.device)
         elif any(name.startswith(f"{expert}.") for expert in experts):
             exempt = exempt | True
-        elif not subject.bottleneck and (~rows[subject.vocab_size :]).all() and rows[: subject.vocab_size].all():
-            spare = spare_answers(model, name, inputs[0][:2], subject.vocab_size)
-            exempt = exempt if spare is None else exempt | spare.to(rows.device)
+        elif rows.sum() == subject.vocab_size and is_head(model, name, inputs[0][:2], subject.vocab_size):
+            exempt = ~rows
         if not (rows | exempt).all():
             found[name] = rows | exempt
     return found

@@ -164,24 +164,15 @@ def _hooked(members: dict[str, nn.Module], hook: Callable[[str], Callable[..., N
             handle.remove()
 
 
-def _rows_with(gradient: Tensor | None) -> set[int]:
-    """Rows in which it is not zero; -1, which is no row, where there is none at all."""
-    return {-1} if gradient is None else set(gradient.reshape(len(gradient), -1).any(1).nonzero().flatten().tolist())
+def is_head(model: nn.Module, name: str, tokens_BT: Tensor, vocab_size: int) -> bool:
+    """Whether each answer depends on a row of its own of this parameter, so that further rows are answers to spare.
 
-
-def spare_answers(model: nn.Module, name: str, tokens_BT: Tensor, vocab_size: int) -> Tensor | None:
-    """Rows of a parameter that belong to answers nobody may give, where it is a head that is wider than the vocabulary.
-
-    It is one if each answer depends on its own row alone. Differences of two logits are looked at, so that a
-    normalisation over the vocabulary does not matter.
+    Differences of two logits are looked at, so that a normalisation over the vocabulary does not matter.
     """
-    parameter = model.get_parameter(name)
-    if not parameter.dim() or len(parameter) <= vocab_size:
-        return None
-    logits_BTV = model(tokens_BT)
+    parameter, logits_BTV = model.get_parameter(name), model(tokens_BT)
     for answer in {1, vocab_size // 2, vocab_size - 1}:
         difference = (logits_BTV[..., answer] - logits_BTV[..., 0]).sum()
         (gradient,) = torch.autograd.grad(difference, parameter, retain_graph=True, allow_unused=True)
-        if not _rows_with(gradient) <= {0, answer}:
-            return None
-    return torch.arange(len(parameter)) >= vocab_size
+        if gradient is None or gradient.reshape(len(parameter), -1).any(1).sum() > 2:
+            return False
+    return True

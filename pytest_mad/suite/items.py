@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_mad.architectures.architecture import Architecture
+from pytest_mad.evaluation.contract import FIRST
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.evaluation.setting import broken_contract
 from pytest_mad.executors.inline import Executor, Inline
 from pytest_mad.executors.ray.units import most_trials
 from pytest_mad.presets.setting import Setting
 from pytest_mad.report.progress import Work, live_progress
-from pytest_mad.results.result import ItemResult, SettingResult
+from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
 from pytest_mad.results.verdicts import is_warning
 
 from .keys import COURSES, EXECUTOR, PLAN, RESULT
@@ -144,15 +145,24 @@ class MadItem(JudgedItem):
         works = [work(item.architecture, item.setting, run) for item in items]
         with self.guarded(), live_progress(self.config, works, items.index(self) + 1, courses) as progress:
             result, traceback = executor(self.config).setting(self.architecture, self.setting, progress)
-        self.conclude(self._in_short(result), traceback)
+        short = self._in_short(result)
+        self.conclude(short, traceback if short is result else "")
 
     def _in_short(self, result: SettingResult) -> SettingResult:
-        """Without what a contract's own item says of it in full."""
-        contract = broken_contract(result)
+        """The same object, or one without what a contract's own item says in full."""
+        contract = broken_contract(result) or (FIRST if result.verdict == "error" else "")
         node_id = f"{ROOT}::{self.architecture.name}::contract[{contract}]"
-        if contract is None or all(item.nodeid != node_id for item in self.session.items):
+        if not contract or all(item.nodeid != node_id for item in self.session.items):
             return result
-        return replace(result, detail=f"contract {contract} is broken, see {node_id}")
+        if result.verdict == "fail":
+            return replace(result, detail=f"contract {contract} is broken, see {node_id}")
+        first, _ = executor(self.config).contract(self.architecture, FIRST)
+        return replace(result, detail=f"there is no model, see {node_id}") if is_same_error(first, result) else result
+
+
+def is_same_error(first: ContractResult, result: SettingResult) -> bool:
+    """Whether a setting could not be trained for the reason that the first contract gives."""
+    return first.verdict == result.verdict == "error" and first.detail == result.detail
 
 
 def work(architecture: Architecture, setting: Setting, run: RunOptions) -> Work:

@@ -187,6 +187,7 @@ FACTORIES = {
     "keyword only": (lambda *, vocab_size, task: locals(), {"vocab_size", "task"}),
     "defaults of its own": (lambda vocab_size, dim=64, max_length=3: locals(), {"vocab_size", "max_length", "dim"}),
     "positional rest": (lambda vocab_size, *rest: {"vocab_size": vocab_size}, {"vocab_size"}),
+    "dispatched": (functools.singledispatch(lambda vocab_size, max_length: locals()), {"vocab_size", "max_length"}),
     "partial": (functools.partial(lambda dim, vocab_size: locals(), 64), {"vocab_size", "dim"}),
 }
 

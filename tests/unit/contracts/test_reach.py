@@ -102,6 +102,17 @@ class PaddedAndCast(PaddedHead):
         return super().cut(logits.double()).float().clone()
 
 
+class ShiftedHead(Model):
+    """Row 0 is for padding, which is no answer."""
+
+    def __init__(self, vocab_size, max_length):
+        super().__init__(vocab_size, max_length)
+        self.head = nn.Linear(D, vocab_size + 1)
+
+    def forward(self, tokens):
+        return super().forward(tokens)[..., 1:]
+
+
 class SparseExperts(Model):
     """Eighty experts, one per token, of which many get none; those are not called."""
 
@@ -166,6 +177,7 @@ SOUND = [
     PaddedAndCapped,
     PaddedAndNormalised,
     PaddedAndCast,
+    ShiftedHead,
     SparseExperts,
     StackedExperts,
     ClosedGates,
