@@ -13,25 +13,25 @@ from pytest_mad.common.errors import SkippedError
 from pytest_mad.presets.setting import Setting
 
 from .backbones import Decoder
+from .wrappers import LogitsModel
 
 
 class NoBottleneckError(SkippedError):
     """A model that cannot be measured through one vector; the message is the reason."""
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(LogitsModel):
     """A language model whose hidden state at the last position is decoded by MAD's decoder: one vector holds it all."""
 
     def __init__(self, model: nn.Module, setting: Setting, tokens_BT: Tensor) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.read_vector = find_vector(model, setting.params.vocab_size, tokens_BT)
         with torch.no_grad():
             vector_BD = self.read_vector(model, tokens_BT)
         decoder = Decoder(vector_BD.shape[-1], setting.params.vocab_size, setting.params.seq_len)
         self.decoder = decoder.to(vector_BD.device, vector_BD.dtype)
 
-    def forward(self, tokens_BT: Tensor) -> Tensor:
+    def _logits(self, tokens_BT: Tensor) -> Tensor:
         logits_BTV: Tensor = self.decoder(self.read_vector(self.model, tokens_BT.clone()))  # it may write into them
         return logits_BTV
 

@@ -159,12 +159,13 @@ def _sees_last_token(model: nn.Module, tokens_BT: Tensor, setting: Setting) -> b
 
 @torch.no_grad()
 def check_logits(model: nn.Module, tokens_BT: Tensor, setting: Setting, source: str) -> None:
-    """Raise :class:`ModelError` unless the model gives logits of shape (B, T, V)."""
+    """Raise :class:`ModelError` unless the model gives logits (B, T, V); guard one that changes the process."""
     expected = (*tokens_BT.shape, setting.params.vocab_size)
     model.eval()
     try:
-        with kept_inside():
+        with put_back() as changed, kept_inside():
             logits = model(tokens_BT)
+        model.puts_back = bool(changed)  # type: ignore[assignment]
     except (ModelError, SkippedError):
         raise
     except LeftError as error:

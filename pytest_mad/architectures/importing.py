@@ -39,24 +39,24 @@ def import_file(path: str) -> tuple[ModuleType, Namespace]:
     file = Path(path).resolve()
     if not file.is_file():
         raise TargetError(f"there is no file {path}")
-    folder, name = package_place(file)
-    if name.partition(".")[0] in TAKEN and "." in name:
-        raise TargetError(f"{path} is part of a package {name.partition('.')[0]!r}, a name that is taken: rename it")
+    folder, parts = package_place(file)
+    name, is_package = ".".join(parts), len(parts) > 1 or file.name == "__init__.py"
+    if is_package and parts[0] in TAKEN:
+        raise TargetError(f"{path} is part of a package {parts[0]!r}, a name that is taken: rename it")
     namespace = namespace_of(folder)
     importlib.invalidate_caches()
     with namespace.entered(), _one_line(path, name):
-        is_package = "." in name or file.name == "__init__.py"
         return (importlib.import_module(name) if is_package else _execute(file)), namespace
 
 
-def package_place(file: Path) -> tuple[Path, str]:
-    """Where a file is imported from, and by which name: above the outermost ``__init__.py``, or its own folder."""
+def package_place(file: Path) -> tuple[Path, tuple[str, ...]]:
+    """Where a file is imported from, and the parts of its name: above the outermost ``__init__.py``, or its folder."""
     parts = [] if file.name == "__init__.py" else [file.stem]
     folder = file.parent
     while folder.joinpath("__init__.py").is_file() and folder.name.isidentifier() and folder != folder.parent:
         parts.insert(0, folder.name)
         folder = folder.parent
-    return (folder, ".".join(parts)) if parts else (file.parent, file.parent.name)
+    return (folder, tuple(parts)) if parts else (file.parent, (file.parent.name,))
 
 
 def _execute(file: Path) -> ModuleType:

@@ -153,8 +153,7 @@ class Place(NamedTuple):
 
     def default_name(self) -> str:
         """The module's last component, with the factory unless that is ``make_model``."""
-        dotted = package_place(Path(self.module).absolute())[1] if self.is_file else self.module
-        last = dotted.rpartition(".")[2]
+        last = package_place(Path(self.module).absolute())[1][-1] if self.is_file else self.module.rpartition(".")[2]
         name = last if self.attribute == "make_model" else f"{last}.{self.attribute}"
         if not NAME.fullmatch(name):
             signs = "names have letters of English, digits, '_', '.' and '-'"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pytest_mad.common.globals import put_back
+
 
 class ModelError(RuntimeError):
     """A factory that raised, or a model that does not do what it must; the message is one line."""
@@ -15,11 +17,20 @@ class LogitsModel(nn.Module):
     It gets a copy of the tokens: one that writes into its input must not change data that is used again.
     """
 
+    #: whether a forward pass changes settings of the process, which are put back each time
+    puts_back = False
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
+        if self.puts_back:
+            with put_back():
+                return self._logits(tokens_BT)
+        return self._logits(tokens_BT)
+
+    def _logits(self, tokens_BT: Tensor) -> Tensor:
         output = self.model(tokens_BT.clone())
         logits: Tensor = getattr(output, "logits", output)
         return logits

@@ -59,7 +59,7 @@ def kept_inside() -> Iterator[None]:
         raise
     except BaseException as error:
         kind = type(error).__name__
-        is_outcome = type(error).__module__.partition(".")[0] in ("_pytest", "pytest", "unittest")
+        is_outcome = type(error).__module__.partition(".")[0] in ("builtins", "_pytest", "unittest")  # as they say
         if is_outcome and kind in ("Skipped", "SkipTest"):
             raise SkippedError(first_line(error)) from None
         if is_outcome and kind in _CALLED:
@@ -71,18 +71,21 @@ def kept_inside() -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """The first line of the message; multi-line messages would break one-line errors."""
-    try:
-        text = str(error)
-    except Exception as broken:
-        text = f"(its message cannot be read: {type(broken).__name__})"
-    line = text.strip().replace("\r", "\n").partition("\n")[0]
+    line = _message(error).strip().replace("\r", "\n").partition("\n")[0]
     return printable(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}...")
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"(its message cannot be read: {type(broken).__name__})"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """torch raises a type of its own on CUDA, but others from its CPU allocator and from CUDA's libraries."""
     by_name = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return by_name or any(text in str(error) for text in _OUT_OF_MEMORY)
+    return by_name or any(text in _message(error) for text in _OUT_OF_MEMORY)
 
 
 def what_happened(error: Exception, doing: str) -> str:

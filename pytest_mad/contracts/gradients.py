@@ -11,7 +11,7 @@ from torch.nn import functional
 from pytest_mad.architectures.jitter import jitter
 
 from .base import ContractError, NotApplicableError, Subject, register_contract
-from .checking import users_name
+from .checking import raising, users_name
 from .reach import is_head, looked_up, never_chosen
 
 MODELS = 6  # a unit may be dead by chance in one model, but hardly in all
@@ -78,9 +78,10 @@ def _reachable(subject: Subject, model: nn.Module, dead: dict[str, Tensor]) -> d
     tables, experts = looked_up(model, inputs), never_chosen(model, inputs)
     found = {}
     for tokens in inputs:
-        model.zero_grad()
+        model.train().zero_grad()
         targets = subject.tokens(SEQUENCES, subject.max_length, seed=1).flatten()
-        functional.cross_entropy(model(tokens).float().flatten(0, 1), targets).backward()  # type: ignore[no-untyped-call]
+        with raising("a training step"):
+            functional.cross_entropy(model(tokens).float().flatten(0, 1), targets).backward()  # type: ignore[no-untyped-call]
         now = _rows(model)
         dead = {name: rows | now[name] for name, rows in dead.items()}
     for name, rows in dead.items():
