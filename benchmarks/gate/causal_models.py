@@ -142,9 +142,8 @@ def main() -> None:
     for architecture in architectures(arguments.only, arguments.reference):
         part[architecture.name] = found = ask_all(architecture)
         bad = {name: text for name, text in found["said"].items() if text.startswith(("fail", "error"))}
-        print(
-            f"{architecture.name:20} {found['seconds']:6.1f} s  {'; '.join(f'{n}: {t}' for n, t in bad.items()) or 'holds'}"
-        )
+        told = "; ".join(f"{name}: {text}" for name, text in bad.items()) or "holds"
+        print(f"{architecture.name:20} {found['seconds']:6.1f} s  {told}", flush=True)
     if arguments.only is None:
         update("causal_models", **{"reference" if arguments.reference else "transformers": part})
 

@@ -116,8 +116,12 @@ REFUSED = {
         "has no parameters to train: all have requires_grad=False",
     ),
     "sparse": (
-        "class build(Tiny):\n    def __init__(self, vocab_size):\n        super().__init__(vocab_size)\n"
-        + "        self.embed = nn.Embedding(vocab_size, 16, sparse=True)",
+        """
+class build(Tiny):
+    def __init__(self, vocab_size):
+        super().__init__(vocab_size)
+        self.embed = nn.Embedding(vocab_size, 16, sparse=True)
+""",
         "the gradient of embed.weight of kinds:build is sparse",
     ),
     "wider than the vocabulary": (

@@ -85,3 +85,17 @@ def test_finite_numbers_pass(build):
 def setting(*rates):
     points = [Point(lr=rate) for rate in rates]
     return make_setting("selective-copying", SIZES | {"num_tokens_to_copy": 4}, points=points)
+
+
+class LargeLogits(Model):
+    """As behind a normaliser that is close to zero."""
+
+    def forward(self, tokens):
+        return 200 * super().forward(tokens)
+
+
+def test_large_logits_of_a_new_model_are_told():
+    """They fail nothing: training may bring them down."""
+    outcome, detail = ask(LargeLogits, "finite")
+    assert outcome == "pass" and detail.startswith("logits of a new model reach ")
+    assert ask(Model, "finite") == ("pass", "")
