@@ -36,7 +36,7 @@ def import_file(path: str) -> tuple[ModuleType, Namespace]:
     A file with an ``__init__.py`` beside it is part of a package: it is imported by its dotted name, so that its
     relative imports work.
     """
-    file = Path(path).resolve()
+    file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise TargetError(f"there is no file {path}")
     folder, parts = package_place(file)
@@ -53,7 +53,7 @@ def package_place(file: Path) -> tuple[Path, tuple[str, ...]]:
     """Where a file is imported from, and the parts of its name: above the outermost ``__init__.py``, or its folder."""
     parts = [] if file.name == "__init__.py" else [file.stem]
     folder = file.parent
-    while folder.joinpath("__init__.py").is_file() and folder.name.isidentifier() and folder != folder.parent:
+    while folder.joinpath("__init__.py").is_file() and "." not in folder.name:
         parts.insert(0, folder.name)
         folder = folder.parent
     return (folder, tuple(parts)) if parts else (file.parent, (file.parent.name,))

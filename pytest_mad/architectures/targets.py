@@ -128,8 +128,15 @@ def skipped(name: str, target: str, reason: str) -> Architecture:
 def split_name(value: str) -> tuple[str | None, str]:
     """``NAME=TARGET`` into both; a TARGET alone has no name. A path may have an equals sign of its own."""
     name, separator, target = value.partition("=")
-    is_path = Path(value.rpartition(":")[0]).is_file() or (not NAME.fullmatch(name) and re.search(r"[/\\]", name))
+    is_path = _is_file(value.rpartition(":")[0]) or (not NAME.fullmatch(name) and re.search(r"[/\\]", name))
     return (None, value) if not separator or is_path else (check_name(name), target)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except ValueError:  # a null
+        return False
 
 
 class Place(NamedTuple):
@@ -153,7 +160,11 @@ class Place(NamedTuple):
 
     def default_name(self) -> str:
         """The module's last component, with the factory unless that is ``make_model``."""
-        last = package_place(Path(self.module).absolute())[1][-1] if self.is_file else self.module.rpartition(".")[2]
+        last = (
+            package_place(Path(self.module).expanduser().absolute())[1][-1]
+            if self.is_file
+            else self.module.rpartition(".")[2]
+        )
         name = last if self.attribute == "make_model" else f"{last}.{self.attribute}"
         if not NAME.fullmatch(name):
             signs = "names have letters of English, digits, '_', '.' and '-'"

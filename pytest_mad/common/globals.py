@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.backends import cuda, cudnn
+from torch.backends import cuda, cudnn, mkldnn
 
 _SMALLEST = 1e-40  # a denormal number of float32
 
@@ -26,6 +27,18 @@ class Setting(NamedTuple):
 def _set_default_device(device: torch.device) -> None:
     """Without a device of its own torch takes the CPU, and has no work with it."""
     torch.set_default_device(None if device == torch.device("cpu") else device)
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return None
+
+
+def _go_to(folder: str | None) -> None:
+    if folder is not None:
+        os.chdir(folder)
 
 
 def _write_deterministic(value: tuple[bool, bool]) -> None:
@@ -87,6 +100,8 @@ SETTINGS = (
         _read_kernels,
         _write_kernels,
     ),
+    Setting("torch's use of oneDNN", lambda: mkldnn.enabled, mkldnn.set_flags),
+    Setting("the working directory", _folder, _go_to),
     Setting("NumPy's handling of floating-point errors", np.geterr, lambda value: np.seterr(**value)),
 )
 

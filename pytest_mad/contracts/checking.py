@@ -88,6 +88,20 @@ def raising(what: str) -> Iterator[None]:
         raise ContractError(f"{what} raises {type(error).__name__}: {first_line(error)}") from error
 
 
+@contextlib.contextmanager
+def naming_sparse(model: nn.Module) -> Iterator[None]:
+    """Say which gradient is sparse where the optimizer takes none."""
+    try:
+        yield
+    except RuntimeError as error:
+        sparse = [n for n, p in model.named_parameters() if p.grad is not None and p.grad.is_sparse]
+        if not sparse:
+            raise
+        raise ContractError(
+            f"the gradient of {users_name(sparse[0])} is sparse, and AdamW takes no sparse gradients: use sparse=False"
+        ) from error
+
+
 def are_finite(logits_BTV: Tensor) -> bool:
     """Whether they can be answers. Entries of the vocabulary may be masked by -inf, but not all of them."""
     return bool(logits_BTV.amax(dim=-1).isfinite().all()) and not bool(logits_BTV.isnan().any())

@@ -15,49 +15,71 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
 _ELEMENTWISE = {aten._to_copy, aten.clone, aten.detach, aten.alias, aten.mul, aten.div, aten.add, aten.sub, aten.neg}
 
 
 class Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records which rows (entries of the first dimension) of a model's parameters are looked up inside it."""
+    """Records which rows (entries of the first dimension) of a model's parameters are used inside it.
+
+    By an index, or as a view: what computes with ``table[:length]``, or with a part of a split, uses those rows.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._tables = {name: p for name, p in model.named_parameters() if p.dim()}
-        self._names = {p.untyped_storage().data_ptr(): name for name, p in self._tables.items()}
+        self._tables = {name: p for name, p in model.named_parameters() if p.numel() and p.is_contiguous()}
+        self._names = {_memory(p): name for name, p in self._tables.items()}
         #: what was computed from a whole table, which must outlive this: another tensor would get its place in memory
         self._derived: list[Tensor] = []
         self.rows: dict[str, Tensor] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        operator = func.overloadpacket
-        if operator in _LOOKUPS and args:
-            self._look_up(args[0], *_LOOKUPS[operator](*args, **(kwargs or {})))
-        elif operator in _ELEMENTWISE and isinstance(out, Tensor):
-            self._derive(args, out)
+        given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+        made = {_memory(one) for one in tree_leaves(out) if isinstance(one, Tensor)}
+        look_up = _LOOKUPS.get(func.overloadpacket)
+        for tensor in given:
+            name = self._names.get(_memory(tensor))
+            if name is None or _memory(tensor) in made:  # a view of it
+                continue
+            if look_up and tensor is given[0]:
+                self._use(name, *look_up(*args, **(kwargs or {})), tensor)
+            elif func.overloadpacket not in _ELEMENTWISE or not self._derive(name, out):
+                self._use(name, 0, _rows_in(tensor, len(self._tables[name])), self._tables[name])
         return out
 
-    def _look_up(self, table: Any, axis: int, rows: Any) -> None:
-        name = self._name(table)
-        if name is None or rows is None:
-            return
-        count = len(self._tables[name])
-        if axis % table.dim() == _axis(table.shape, self._tables[name].shape):
-            known = self.rows.setdefault(name, torch.zeros(count, dtype=torch.bool))
+    def _use(self, name: str, axis: int, rows: Any, table: Tensor) -> None:
+        """These entries along an axis of a view of the table are used: its rows, if the axis is theirs."""
+        whole = self._tables[name]
+        known = self.rows.setdefault(name, torch.zeros(len(whole) if whole.dim() else 1, dtype=torch.bool))
+        if axis % max(table.dim(), 1) == _axis(table.shape, whole.shape):
             known[rows.cpu() if isinstance(rows, Tensor) else rows] = True
+        else:
+            known[:] = True
 
-    def _name(self, tensor: Any) -> str | None:
-        return self._names.get(tensor.untyped_storage().data_ptr()) if isinstance(tensor, Tensor) else None
+    def _derive(self, name: str, out: Any) -> bool:
+        """Whether something was computed from all of the table, entry by entry: then it is as good a table."""
+        is_table = isinstance(out, Tensor) and out.shape == self._tables[name].shape and out.is_contiguous()
+        if is_table:
+            self._names[_memory(out)] = name
+            self._derived.append(out)
+        return is_table
 
-    def _derive(self, args: Sequence[Any], out: Tensor) -> None:
-        for one in args:
-            name = self._name(one)
-            if name and out.shape == self._tables[name].shape and self._name(out) is None:
-                self._names[out.untyped_storage().data_ptr()] = name
-                self._derived.append(out)
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _rows_in(view: Tensor, rows: int) -> slice:
+    """Rows of a contiguous table of which a view has entries."""
+    per_row = view.untyped_storage().nbytes() // view.element_size() // rows
+    if not view.numel():
+        return slice(0, 0)
+    first = view.storage_offset()
+    last = first + sum((size - 1) * stride for size, stride in zip(view.shape, view.stride(), strict=True))
+    return slice(first // per_row, last // per_row + 1)
 
 
 def _axis(shape: torch.Size, of_table: torch.Size) -> int | None:
@@ -67,6 +89,10 @@ def _axis(shape: torch.Size, of_table: torch.Size) -> int | None:
     if shape == (1, *of_table):
         return 1
     return 1 if len(of_table) == 2 and shape == of_table[::-1] else None
+
+
+def _by_embedding(table: Tensor, indices: Tensor, padding_idx: int = -1, *_: Any, **__: Any) -> tuple[int, Any]:
+    return 0, indices[indices != padding_idx]
 
 
 def _first_dimension(table: Tensor, rows: Tensor, *_: Any, **__: Any) -> tuple[int, Any]:
@@ -82,19 +108,13 @@ def _by_index(table: Tensor, indices: Sequence[Tensor | None]) -> tuple[int, Any
     return axis, indices[axis]
 
 
-def _by_slice(table: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Any:
-    return dim, slice(start, end, step)
-
-
-#: Of each operator: along which axis it looks up, and which rows.
+#: Of each operator that looks up: along which axis, and what.
 _LOOKUPS: dict[Any, Callable[..., tuple[int, Any]]] = {
-    aten.embedding: _first_dimension,
+    aten.embedding: _by_embedding,
     aten._embedding_bag: _first_dimension,
     aten.index: _by_index,
     aten.index_select: _by_dimension,
     aten.gather: _by_dimension,
-    aten.select: _by_dimension,
-    aten.slice: _by_slice,
 }
 
 

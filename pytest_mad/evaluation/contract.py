@@ -153,7 +153,7 @@ def subject(case: Case) -> Subject:
     from pytest_mad.common.determinism import seeded
     from pytest_mad.common.seeds import generator
     from pytest_mad.contracts.base import Subject
-    from pytest_mad.contracts.checking import raising
+    from pytest_mad.contracts.checking import naming_sparse, raising
     from pytest_mad.training.trial import as_it_is, autocast, make_optimizer, to_device, training_step
 
     setting, device = case.setting, case.device
@@ -168,7 +168,7 @@ def subject(case: Case) -> Subject:
 
     def learn(model: nn.Module, batch: tuple[Tensor, Tensor]) -> float:
         optimizer = make_optimizer(model.train(), setting.recipe, fastest)
-        with raising("a training step"), torch.enable_grad():
+        with raising("a training step"), naming_sparse(model), torch.enable_grad():
             return float(training_step(as_it_is(model), optimizer, *batch, autocast(device, setting.recipe)))
 
     def changes(seed: int) -> list[str]:

@@ -59,6 +59,23 @@ class Functional(LongPositions):
         return F.embedding(torch.arange(length), self.positions)
 
 
+class Split(LongPositions):
+    def look_up(self, length):
+        return self.positions.split([length, len(self.positions) - length])[0]
+
+
+class Unbound(LongPositions):
+    def look_up(self, length):
+        return torch.stack(self.positions.unbind()[:length])
+
+
+class Padding(LongPositions):
+    """Row 0 stays at zero."""
+
+    def look_up(self, length):
+        return F.embedding(torch.arange(length), self.positions, padding_idx=0)
+
+
 class Distances(Model):
     """A bias per distance, of which short inputs have few."""
 
@@ -172,6 +189,9 @@ SOUND = [
     Transposed,
     Batched,
     Functional,
+    Split,
+    Unbound,
+    Padding,
     Distances,
     PaddedHead,
     PaddedAndCapped,
