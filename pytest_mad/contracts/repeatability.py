@@ -37,7 +37,7 @@ def repeatability(subject: Subject) -> None:
         if not abs(one - other) <= tolerance * max(1.0, abs(one)):
             raise ContractError(
                 f"trained twice from one seed, the losses of step {step} are {one:.6g} and {other:.6g}; is there a "
-                "random number without a seed?"
+                "random number without a seed, or a state that is kept outside of the model?"
             )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
+from torch import nn
 
 from tests.unit.contracts.models import Model, T, V, all_broken, ask, broken
 
@@ -81,4 +84,18 @@ def test_a_model_that_cannot_take_every_batch_is_found():
 
     assert broken(Pairs, "output").startswith(
         "a batch of 1 sequence raises RuntimeError: shape '[2, -1, 16]' is invalid"
+    )
+
+
+def test_models_of_one_factory_have_one_size():
+    """Or something counts outside of them."""
+    sizes = itertools.count(8, 2)
+
+    def make_model(vocab_size):
+        dim = next(sizes)
+        return nn.Sequential(nn.Embedding(vocab_size, dim), nn.Linear(dim, vocab_size))
+
+    assert broken(make_model, "output") == (
+        "two models of one factory differ: 0.weight is (8, 8) in the first and (8, 10) in the second; is there a state that "
+        "is kept outside of the model?"
     )

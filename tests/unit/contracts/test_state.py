@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pytest_mad.architectures.targets import from_mixer
 from pytest_mad.evaluation.options import ContractOptions
 from tests.unit.contracts.models import COMPRESSION, D, Model, Recurrent, ask, broken
 
@@ -90,3 +91,15 @@ def test_an_autoencoder_is_skipped():
 
 def test_it_only_warns():
     assert ContractOptions().mode("state").name == "warn"
+
+
+def test_a_mixer_without_a_step_form_is_skipped(tmp_path, monkeypatch):
+    """The backbone around it has one, but cannot step through it."""
+    (tmp_path / "bare.py").write_text(
+        "from torch import nn\n\n\nclass Bare(nn.Linear):\n    def __init__(self, dim):\n        super().__init__(dim, dim)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert ask(from_mixer("bare.py:Bare"), "state") == (
+        "skipped",
+        "Bare runs over whole sequences only, and has no step form",
+    )
