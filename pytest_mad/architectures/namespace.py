@@ -58,7 +58,7 @@ class Namespace:
     def _hidden(self) -> dict[str, ModuleType]:
         """Modules that came from elsewhere, though the folder has one of their name; and what was imported twice."""
         offered = self._offered()
-        tops = {top for top in offered if not self._is_of_folder(sys.modules.get(top))}
+        tops = {top for top in offered if not self._has(top)}
         known = list(sys.modules.items())
         return {name: m for name, m in known if name in self._modules or name.partition(".")[0] in tops}
 
@@ -72,10 +72,11 @@ class Namespace:
                 found.add(name)
         return found - TAKEN
 
-    def _is_of_folder(self, module: ModuleType | None) -> bool:
-        """Whether it is the folder's own, or of no place that is known."""
-        places = _places(module)
-        return not places or any(place.is_relative_to(self._folder) for place in places)
+    def _has(self, top: str) -> bool:
+        """Whether what the process knows by this name is the folder's own, or of no place that is known."""
+        places = _places(sys.modules.get(top))
+        own = self._folder / top
+        return not places or any(own in (place, place.parent) or place.parent == self._folder for place in places)
 
 
 def namespace_of(folder: Path) -> Namespace:

@@ -12,7 +12,7 @@ from .checking import falsify, many, raising, users_name
 
 @register_contract("output")
 def output(subject: Subject) -> None:
-    """Logits (batch, length, vocabulary) of a floating dtype, for any batch; and one size of all models of a factory."""
+    """Logits (batch, length, vocabulary) of a floating dtype, for any batch; one size of all models of a factory."""
     model = subject.build(0).eval()
     sizes = [_sizes(one) for one in (model, subject.build(0))]  # which raises where the second is no new one
     for name in sorted(sizes[0].keys() | sizes[1].keys()):

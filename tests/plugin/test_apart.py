@@ -101,6 +101,17 @@ def test_two_checkouts_are_two_models(project, kind, order):
     assert {name: one["parameters"] for name, one in found.items()} == {f"v{dim}": WEIGHTS[dim] for dim in order}
 
 
+def test_a_module_that_a_conftest_has_is_not_taken_for_a_sibling(project):
+    """It lies below the folder, and has the sibling's name."""
+    (project.path / "lib").mkdir()
+    (project.path / "lib/parts.py").write_text("raise_if_used = None")
+    (project.path / "parts.py").write_text(TINY)
+    (project.path / "net.py").write_text("from parts import Tiny as build")
+    project.write(conftest="import sys\nsys.path.insert(0, 'lib')\nimport parts\nsys.path.remove('lib')")
+    assert project.run("--mad-arch=net.py:build", "--mad-tasks=memorization").ret == 0
+    assert project.run("--mad-arch=net.py:build", "--mad-tasks=memorization", "-n1").ret == 0
+
+
 def test_a_name_with_two_places_is_an_error(project):
     """One was imported before, by a conftest.py; the other is what the user sees."""
     (project.path / "lib").mkdir()
