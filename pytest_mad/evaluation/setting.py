@@ -71,12 +71,11 @@ def run_setting(
     ``NoBottleneckError``, ``NotCausalError``, ``TrialError``, ``PublishedDataError``, or what the user's model raises.
     """
     device, requirement = choose_device(options.device), requirement_of(architecture, setting, options)
-    with architecture.entered():
-        check_contracts(architecture, setting, options, device)
-        warn_of_another_machine(requirement, device)
-        started = time.monotonic()  # the contracts are timed as items of their own
-        sweep = sweeper(architecture, setting, requirement, options, device, progress)
-        sweeps, lost = run_sweeps(setting, requirement, sweep)
+    check_contracts(architecture, setting, options, device)
+    warn_of_another_machine(requirement, device)
+    started = time.monotonic()  # the contracts are timed as items of their own
+    sweep = sweeper(architecture, setting, requirement, options, device, progress)
+    sweeps, lost = run_sweeps(setting, requirement, sweep)
     return conclude(architecture, setting, requirement, options, sweeps, lost, time.monotonic() - started)
 
 

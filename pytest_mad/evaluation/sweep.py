@@ -83,30 +83,32 @@ def run_sweep(
     :class:`~pytest_mad.training.agreement.EngineError` for a model that the engine cannot train.
     """
     started = time.monotonic()
-    job, first = begin(
-        architecture,
-        setting,
-        seed,
-        setting.recipe.points,
-        requirement=requirement or Requirement(threshold=setting.threshold),
-        device=device,
-        data_dir=data_dir,
-        progress=progress,
-        deadline=deadline,
-        store=store,
-        engine=engine,
-    )
-    finished = race(engine, job)
-    best = chosen(setting, [one.outcome for one in finished])
-    with one_thread(device):
-        guard(setting, best[1], device, "after training, ")
+    with architecture.entered():
+        job, first = begin(
+            architecture,
+            setting,
+            seed,
+            setting.recipe.points,
+            requirement=requirement or Requirement(threshold=setting.threshold),
+            device=device,
+            data_dir=data_dir,
+            progress=progress,
+            deadline=deadline,
+            store=store,
+            engine=engine,
+        )
+        finished = race(engine, job)
+        best = chosen(setting, [one.outcome for one in finished])
+        with one_thread(device):
+            guard(setting, best[1], device, "after training, ")
+        size = state_size(first)
     return Sweep(
         trials=tuple(one.outcome[0] for one in finished if not isinstance(one.outcome, TrialError)),
         best=best[0],
         stored=all(one.stored for one in finished),
         seed=seed,
         parameters=parameter_count(first),
-        state_size=state_size(first),
+        state_size=size,
         seconds=time.monotonic() - started,
         notes=tuple(dict.fromkeys(note for one in finished for note in one.notes)),
     )
@@ -183,6 +185,23 @@ def run_part(
 
     Raises what :func:`~pytest_mad.architectures.build.build_model` raises, and :class:`NotCausalError` before training.
     """
+    with architecture.entered():
+        return _run_part(
+            architecture, setting, seed, point, device=device, data_dir=data_dir, deadline=deadline, store=store
+        )
+
+
+def _run_part(
+    architecture: Architecture,
+    setting: Setting,
+    seed: int,
+    point: Point,
+    *,
+    device: torch.device,
+    data_dir: Path | None,
+    deadline: float,
+    store: Store | None,
+) -> Part:
     job, first = begin(
         architecture,
         setting,

@@ -154,7 +154,7 @@ def _trial(architecture: Architecture, unit: Unit, run: RunOptions) -> Answer:
     assert unit.trial is not None
     started, device, setting = time.monotonic(), choose_device(run.device), unit.setting
     try:
-        with kept_inside(), architecture.entered():
+        with kept_inside():
             check_contracts(architecture, setting, run, device)
             part = run_part(
                 architecture,

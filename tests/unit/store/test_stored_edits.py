@@ -216,7 +216,8 @@ def test_what_binds_late_does_not_show_in_the_first_steps(load, store, name):
     """So these two are really told by the stored weights."""
 
     def start(architecture):
-        return identify(architecture, SETTING, SETTING.recipe.points[0], 0, None, CPU).start
+        with architecture.entered():
+            return identify(architecture, SETTING, SETTING.recipe.points[0], 0, None, CPU).start
 
     edited = load(*pairs(TRAINED_AGAIN[name]), late=late_value(store))
     assert start(edited).agrees(start(load()).values)
@@ -311,7 +312,8 @@ def test_a_file_that_is_edited_while_it_trains_is_not_what_was_trained(load, tmp
     late = load()
     Path(late.file).write_text(text + "# edited\n")
     assert not sweep(late, kept).stored
-    assert identify(late, SETTING, SETTING.recipe.points[0], 0, None, CPU).source is None
+    with late.entered():
+        assert identify(late, SETTING, SETTING.recipe.points[0], 0, None, CPU).source is None
 
 
 def test_the_file_that_names_a_partial_belongs_to_the_source(load):
