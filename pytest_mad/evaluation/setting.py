@@ -272,6 +272,7 @@ def _result(
         oracle=setting.oracle,
         trivial=setting.trivial,
         threshold=threshold_of(setting, options),
+        metric=setting.recipe.metric,
         **setting.identity(),
         **found,
     )

@@ -166,8 +166,11 @@ def _means(pair: Pair) -> str:
     """MAD scores; without a difference where they are not means of the same."""
     (a, normalized_a), (b, normalized_b) = _mad_scores(pair.a), _mad_scores(pair.b)
     if a is not None and b is not None and pair.has_comparable_means:
-        return f"MAD score {_step(a, b)}; normalised {_step(normalized_a or 0.0, normalized_b or 0.0)}"
+        name = "MAD score" if pair.metrics == ("accuracy",) else f"MAD score ({pair.metrics[0]})"
+        return f"{name} {_step(a, b)}; normalised {_step(normalized_a or 0.0, normalized_b or 0.0)}"
     known = [f"{score:.3f} in {side}" for side, score in (("A", a), ("B", b)) if score is not None]
+    if len(known) == 2 and len(pair.metrics) > 1:
+        return f"MAD score {', '.join(known)}, which are means of {' and of '.join(pair.metrics)}"
     if len(known) == 2:
         return f"MAD score {', '.join(known)}, which are not means over the same settings"
     return f"MAD score {known[0]} only" if known else "no MAD score"

@@ -8,8 +8,10 @@ from typing import Literal, NamedTuple
 
 from pytest_mad.common.text import NOTHING, accuracy_text, score_text
 from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
-from pytest_mad.results.result_file import scores
+from pytest_mad.results.result_file import architecture_of
 from pytest_mad.results.verdicts import fails, is_warning
+
+from .means import mad_score_text
 
 Colour = Literal["green", "red", "yellow"]
 _HEAD = ("", "verdict", "score", "needed", "accuracy", "trivial", "steps", "seconds")
@@ -107,11 +109,11 @@ def _row(cells: tuple[str, ...], widths: list[int]) -> str:
 
 
 def _mad_score(records: list[SettingResult], *, partial: bool) -> str:
-    task_scores, mad_score, normalized = scores(records, partial=partial)
-    if mad_score is None:
+    found = architecture_of(records, partial=partial)
+    if found.mad_score is None:
         return "no MAD score: not every setting has a score"
-    tasks = f"mean over {_plural(len(task_scores), 'task')}"
-    return f"MAD score {accuracy_text(mad_score)}, normalised {accuracy_text(normalized)} ({tasks})"
+    tasks = f"mean over {_plural(len(found.task_scores), 'task')}"
+    return f"MAD score {mad_score_text(found)}, normalised {accuracy_text(found.mad_score_normalized)} ({tasks})"
 
 
 def _colour(record: ItemResult) -> Colour:

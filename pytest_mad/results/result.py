@@ -7,7 +7,7 @@ annotations are the form of the result file.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -34,6 +34,8 @@ SettingId = Annotated[
     str,
     Named(re.compile(r"[^\[\]]+\[[^\[\]]+\]"), "settings are named task[baseline] or task[parameter=value]"),
 ]
+#: What MAD's score is made of: the accuracy of tokens, or MAD-Lab's macro average.
+Metric = Literal["accuracy", "compat"]
 #: Verdicts of settings that were not trained to the end.
 _SCORELESS = ("error", "fail", "skipped")
 
@@ -80,6 +82,8 @@ class SettingResult:
     accuracy: Share | None = None
     #: MAD-Lab's macro average
     accuracy_compat: Share | None = None
+    #: which of the two the recipe publishes
+    metric: Metric = "accuracy"
     #: of sequences that are right at every scored token
     sequence_accuracy: Share | None = None
     #: (accuracy - trivial) / (oracle - trivial)
@@ -126,6 +130,11 @@ class SettingResult:
     def passed(self) -> bool:
         """Whether the verdict is a pass, or open where an open case counts as one."""
         return self.verdict == "pass" or (self.verdict == "inconclusive" and self.tolerant)
+
+    @property
+    def published(self) -> float | None:
+        """The accuracy that counts in MAD's score, by the recipe's metric."""
+        return self.accuracy_compat if self.metric == "compat" else self.accuracy
 
     @property
     def needed(self) -> float | None:
@@ -180,6 +189,11 @@ class ContractResult:
         return "; ".join(filter(None, (self.detail, *(f"warning: {one}" for one in self.warned))))
 
 
+def metric_name(settings: Iterable[SettingResult]) -> str:
+    """What settings publish: ``accuracy``, ``compat``, or ``accuracy and compat`` where their recipes differ."""
+    return " and ".join(sorted({one.metric for one in settings})) or "accuracy"
+
+
 #: What an item of the suite leaves.
 ItemResult = SettingResult | ContractResult
 
@@ -190,11 +204,20 @@ class ArchitectureResult:
 
     parameters: Count | None
     state_size: Count | None
+    #: by the metric of the recipes, as is the MAD score
     task_scores: Mapping[TaskName, Share]
     mad_score: Share | None
+    #: the same by either metric, whichever is published
+    mad_score_accuracy: Share | None
+    mad_score_compat: Share | None
     mad_score_normalized: Score | None
     contracts: Mapping[PlainName, ContractResult]
     settings: Mapping[SettingId, SettingResult]
+
+    @property
+    def metric(self) -> str:
+        """What the MAD score is made of."""
+        return metric_name(self.settings.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,10 +45,19 @@ def named_objects(content: Content, *tables: str) -> Iterator[tuple[tuple[str, .
 
 
 def _from_1(content: Content) -> None:
-    """Schema 1 had no warnings but texts that begin so, a *line* for a floor, and in its first days fewer keys."""
+    """Schema 1 had no warnings but texts that begin so, a *line* for a floor, and in its first days fewer keys.
+
+    Its MAD score was always the mean of plain accuracy, whatever the recipe.
+    """
     for key, default in (("command", ""), ("cut_short", False), ("shards", [])):
         content.setdefault(key, default)
+    for keys, one in named_objects(content, "architectures"):
+        _refuse("mad_score_accuracy", one, *keys)
+        _refuse("mad_score_compat", one, *keys)
+        one |= {"mad_score_accuracy": one.get("mad_score"), "mad_score_compat": None}
     for keys, setting in named_objects(content, "architectures", "settings"):
+        _refuse("metric", setting, *keys)
+        setting["metric"] = "accuracy"
         for key, empty in (("scores", []), ("recipe", ""), ("tolerant", False), ("note", "")):
             setting.setdefault(key, empty)
         baseline = setting.get("baseline")

@@ -172,6 +172,7 @@ def results(draw: st.DrawFn) -> dict[str, Any]:
         "recipe": draw(st.sampled_from(["00ff", "00ff", "ff00", ""])),
         "state_size": draw(st.none() | st.integers(0, 10**6)),
         "seconds": draw(st.floats(0, 1e6)),
+        "metric": draw(st.sampled_from(["accuracy", "accuracy", "compat"])),
     }
     if draw(st.integers(0, 3)) == 0:
         verdict = draw(st.sampled_from(["error", "fail", "skipped"]))

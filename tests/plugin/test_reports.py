@@ -19,6 +19,7 @@ SETTING_KEYS = {
     "params": dict,
     "accuracy": float,
     "accuracy_compat": float,
+    "metric": str,
     "sequence_accuracy": float,
     "normalized": float,
     "oracle": float,
@@ -96,6 +97,35 @@ def test_the_table_has_failing_settings_first_and_the_mad_score_last(project):
     )
     assert other == "broken (tiny)" and error.split()[1:3] == ["error", "-"]
     assert sum("MAD score" in line for line in lines) == 1
+
+
+def test_under_the_metric_compat_the_mad_score_is_mad_lab_s_and_says_so(project, monkeypatch):
+    """In every report, with plain accuracy's beside it. The 32 sequences of these test sets are one batch."""
+    summary = project.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    preset = (project.path / "tiny.toml").read_text().replace("[recipe]", '[recipe]\nmetric = "compat"')
+    (project.path / "compat.toml").write_text(preset)
+    reports = ("--mad-json=out.json", "--mad-html=out.html", "--mad-benchmark-json=bench.json")
+    names = ("--mad-arch=models:make_model", "--mad-arch=other=models:plain")
+    result = project.bare("--mad-preset=compat.toml", *reports, *names, "-k", "not contract")
+    found = project.results()["architectures"]["models"]
+    settings = found["settings"]
+    by_task = [[settings[MEMORIZATION], settings[LARGER]], [settings[RECALL]]]
+
+    def by(key):
+        return sum(sum(one[key] for one in own) / len(own) for own in by_task) / len(by_task)
+
+    assert found["mad_score"] == found["mad_score_compat"] == pytest.approx(by("accuracy_compat"))
+    assert found["mad_score_accuracy"] == pytest.approx(by("accuracy")) != found["mad_score"]
+    assert {one["metric"] for one in settings.values()} == {"compat"}
+    shown = f"{found['mad_score']:.3f} (compat; accuracy {found['mad_score_accuracy']:.3f})"
+    assert f"  MAD score {shown}, normalised {found['mad_score_normalized']:.3f} (mean over 2 tasks)" in result.outlines
+    assert f"**MAD score {shown}**, normalised " in summary.read_text()
+    page = (project.path / "out.html").read_text()
+    assert f"<dd>{shown}</dd>" in page and "Mean accuracy (compat) over" in page
+    assert f"<b>{shown[:5]}</b><small>{shown[7:-1]}</small>" in page
+    chart = next(entry for entry in project.results("bench.json") if entry["name"] == "models: MAD score")
+    assert chart["unit"] == "compat" and chart["value"] == pytest.approx(found["mad_score"], abs=1e-6)
 
 
 def test_v_and_q_keep_pytests_own_lines(project):
@@ -198,6 +228,8 @@ def test_the_result_file_has_every_promised_key(project):
     assert sorted(found) == [
         "contracts",
         "mad_score",
+        "mad_score_accuracy",
+        "mad_score_compat",
         "mad_score_normalized",
         "parameters",
         "settings",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from statistics import mean
 from typing import Any
@@ -19,8 +19,17 @@ from pytest_mad.common.text import (
     score_text,
     seconds_text,
 )
+from pytest_mad.report.means import mad_score_text, score_name, score_note
 from pytest_mad.results.gaps import headline
-from pytest_mad.results.result import ArchitectureResult, Best, ContractResult, Run, SettingResult, TrialResult
+from pytest_mad.results.result import (
+    ArchitectureResult,
+    Best,
+    ContractResult,
+    Run,
+    SettingResult,
+    TrialResult,
+    metric_name,
+)
 from pytest_mad.results.verdicts import fails, is_warning
 
 from .figures import is_best, learning_curves, scatter
@@ -69,13 +78,20 @@ def page(run: Run) -> Page:
         tallies=[("settings", _tally(cases)), ("contracts", _tally(checks))],
         architectures=architectures,
         tasks=tasks,
+        metric=metric_name(one for found in run.architectures.values() for one in found.settings.values()),
         compared=_compared(architectures, found, tasks) if len(architectures) > 1 else [],
-        scatter=scatter(placed),
+        scatter=scatter(placed, _called(found[name] for name in placed)),
         without_state_size=[name for name, one in found.items() if one.state_size is None],
         no_score=[name for name, one in found.items() if one.state_size is not None and name not in scored],
         environment=[(key, NOTHING if value is None else str(value)) for key, value in asdict(run.environment).items()],
         command=run.command,
     )
+
+
+def _called(scored: Iterable[ArchitectureResult]) -> str:
+    """What their scores are called, if all are called the same."""
+    names = {score_name(one) for one in scored}
+    return names.pop() if len(names) == 1 else "MAD score"
 
 
 def _tally(items: Sequence[Case | Check]) -> list[tuple[str, int]]:
@@ -97,7 +113,9 @@ def _architecture(name: str, found: ArchitectureResult, ids: Ids) -> Architectur
         name=name,
         facts=_facts(found),
         score=accuracy_text(found.mad_score),
+        score_note=score_note(found),
         normalized=accuracy_text(found.mad_score_normalized),
+        metric=found.metric,
         columns=columns,
         rows=_rows(cases, columns, found.task_scores),
         cases=cases,
@@ -117,7 +135,7 @@ def _facts(found: ArchitectureResult) -> Facts:
         state_size = found.state_size
         facts += [
             ("state size", "not stated" if state_size is None else count_text(state_size)),
-            ("MAD score", accuracy_text(found.mad_score)),
+            ("MAD score", mad_score_text(found)),
             ("normalised", accuracy_text(found.mad_score_normalized)),
             ("trained for", seconds_text(sum(one.seconds for one in settings))),
         ]
@@ -201,6 +219,7 @@ def _case_facts(found: SettingResult) -> Facts:
         ("baseline’s floor" if baseline else "threshold", score_text(needed)),
         ("difference", difference_text(difference)),
         ("accuracy", accuracy_text(found.accuracy)),
+        *([("compat", accuracy_text(found.accuracy_compat))] if found.metric == "compat" else []),
         ("trivial", accuracy_text(found.trivial)),
         ("oracle", accuracy_text(found.oracle)),
     ]

@@ -77,7 +77,10 @@ class Architecture(NamedTuple):
     name: str
     facts: Facts
     score: str
+    #: which metric the score is made of, where that is not plain accuracy
+    score_note: str
     normalized: str
+    metric: str
     columns: list[str]
     rows: list[Row]
     cases: list[Case]
@@ -135,6 +138,7 @@ class Page(NamedTuple):
     tallies: list[tuple[str, list[tuple[str, int]]]]
     architectures: list[Architecture]
     tasks: list[str]
+    metric: str
     compared: list[Compared]
     scatter: Scatter | None
     without_state_size: list[str]

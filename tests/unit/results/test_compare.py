@@ -288,6 +288,14 @@ def test_mad_scores_are_compared_over_the_same_settings_only():
     assert "  no MAD score" in shown(content(ERROR), content(ERROR))
 
 
+def test_mad_scores_of_different_metrics_are_not_compared():
+    """A file of schema 1 has plain accuracy's mean even where the recipe publishes the other one."""
+    compat = content(setting(0.96, metric="compat"))
+    assert "  MAD score (compat) 0.980 -> 0.980 (+0.000); normalised 0.960 -> 0.960 (+0.000)" in shown(compat, compat)
+    said = "  MAD score 1.000 in A, 0.980 in B, which are means of accuracy and of compat"
+    assert said in shown(content(PASS), compat)
+
+
 # -- warnings and the result ----------------------------------------------------------------------------------------
 
 

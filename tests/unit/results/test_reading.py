@@ -98,7 +98,10 @@ def test_what_a_run_writes_is_read_as_it_was(written):
 def as_schema_1(found):
     """What the version before this one would have written."""
     for one in found["architectures"].values():
+        one["mad_score"] = one.pop("mad_score_accuracy")
+        del one["mad_score_compat"]
         for setting in one["settings"].values():
+            del setting["metric"]
             if setting["baseline"]:
                 setting["baseline"]["line"] = setting["baseline"].pop("floor")
         for checked in one["contracts"].values():
@@ -107,11 +110,20 @@ def as_schema_1(found):
     return found | {"schema": 1}
 
 
+def as_read_from_schema_1(found):
+    """The same without what that version did not write: its MAD score was plain accuracy's, whatever the recipe."""
+    for one in found["architectures"].values():
+        one |= {"mad_score": one["mad_score_accuracy"], "mad_score_compat": None}
+        for setting in one["settings"].values():
+            setting["metric"] = "accuracy"
+    return found
+
+
 @steady
 @given(contents())
 def test_a_file_of_schema_1_is_read_as_one_of_today(written):
     """Floors were lines, and warnings were passes with a text that began so."""
-    assert read(as_schema_1(plain(written))) == plain(written)
+    assert read(as_schema_1(plain(written))) == as_read_from_schema_1(plain(written))
 
 
 @pytest.mark.parametrize(("key", "default"), [("scores", []), ("recipe", ""), ("tolerant", False), ("note", "")])
@@ -132,6 +144,12 @@ def test_a_key_of_today_in_a_file_of_schema_1_is_refused():
     found = as_schema_1(sample())
     found["architectures"]["mine"]["contracts"]["output"]["warned"] = []
     assert refusal(found) == "architectures.mine.contracts.output has an unknown key 'warned'"
+    found = as_schema_1(sample())
+    found["architectures"]["mine"]["settings"][SETTING]["metric"] = "compat"
+    assert refusal(found) == "architectures.mine.settings[\"memorization[baseline]\"] has an unknown key 'metric'"
+    found = as_schema_1(sample())
+    found["architectures"]["mine"]["mad_score_compat"] = 0.5
+    assert refusal(found) == "architectures.mine has an unknown key 'mad_score_compat'"
     found = as_schema_1(sample())
     found["architectures"]["mine"]["settings"]["compression[x=1]"]["baseline"]["floor"] = 0.9
     assert refusal(found) == "architectures.mine.settings[\"compression[x=1]\"].baseline has an unknown key 'floor'"
