@@ -273,6 +273,7 @@ def _result(
         trivial=setting.trivial,
         threshold=threshold_of(setting, options),
         metric=setting.recipe.metric,
+        preset_tasks=dict(setting.preset_tasks),
         **setting.identity(),
         **found,
     )

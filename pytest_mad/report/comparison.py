@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 from pytest_mad.common.text import round_down
 from pytest_mad.results.compare import AnyRow, Comparison, Pair, Row, scores
+from pytest_mad.results.gaps import part
 from pytest_mad.results.result import ArchitectureResult, ContractResult, ItemResult, SettingResult
 from pytest_mad.results.verdicts import fails, is_warning, passes
 
+from .means import mad_score_name
 from .table import Colour, Line
 
 _TITLES = ("", "A", "B", "diff", "seeds", "verdict", "")
@@ -165,10 +167,12 @@ def _colour(row: AnyRow) -> Colour | None:
 def _means(pair: Pair) -> str:
     """MAD scores; without a difference where they are not means of the same."""
     (a, normalized_a), (b, normalized_b) = _mad_scores(pair.a), _mad_scores(pair.b)
+    parts = {side: f" ({part(one)})" if one and part(one) else "" for side, one in (("A", pair.a), ("B", pair.b))}
     if a is not None and b is not None and pair.has_comparable_means:
-        name = "MAD score" if pair.metrics == ("accuracy",) else f"MAD score ({pair.metrics[0]})"
+        name = mad_score_name(pair.b) if pair.b else "MAD score"
+        name += "" if pair.metrics == ("accuracy",) else f" ({pair.metrics[0]})"
         return f"{name} {_step(a, b)}; normalised {_step(normalized_a or 0.0, normalized_b or 0.0)}"
-    known = [f"{score:.3f} in {side}" for side, score in (("A", a), ("B", b)) if score is not None]
+    known = [f"{score:.3f} in {side}{parts[side]}" for side, score in (("A", a), ("B", b)) if score is not None]
     if len(known) == 2 and len(pair.metrics) > 1:
         return f"MAD score {', '.join(known)}, which are means of {' and of '.join(pair.metrics)}"
     if len(known) == 2:

@@ -15,7 +15,7 @@ from pytest_mad.results.gaps import gaps
 from pytest_mad.results.result import ArchitectureResult, ContractResult, Run, SettingResult
 from pytest_mad.results.verdicts import fails, is_warning
 
-from .means import mad_score_text
+from .means import mad_score_line
 
 #: Bytes of UTF-8 in the summary of one step. GitHub drops a longer one as a whole.
 LIMIT = 2**20
@@ -177,7 +177,7 @@ def _sums(found: ArchitectureResult) -> str:
     score = "no MAD score: not every setting has a score"
     if found.mad_score is not None:
         normalised = accuracy_text(found.mad_score_normalized)
-        score = f"**MAD score {mad_score_text(found)}**, normalised {normalised}"
+        score = f"**{mad_score_line(found)}**, normalised {normalised}"
     elif not found.task_scores:
         score = "no setting has a score"
     sizes = {"parameters": found.parameters, "floats of state": found.state_size}

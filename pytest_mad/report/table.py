@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from pytest_mad.common.text import NOTHING, accuracy_text, score_text
+from pytest_mad.results.gaps import part
 from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
 from pytest_mad.results.result_file import architecture_of
 from pytest_mad.results.verdicts import fails, is_warning
 
-from .means import mad_score_text
+from .means import mad_score_line
 
 Colour = Literal["green", "red", "yellow"]
 _HEAD = ("", "verdict", "score", "needed", "accuracy", "trivial", "steps", "seconds")
@@ -112,8 +113,8 @@ def _mad_score(records: list[SettingResult], *, partial: bool) -> str:
     found = architecture_of(records, partial=partial)
     if found.mad_score is None:
         return "no MAD score: not every setting has a score"
-    tasks = f"mean over {_plural(len(found.task_scores), 'task')}"
-    return f"MAD score {mad_score_text(found)}, normalised {accuracy_text(found.mad_score_normalized)} ({tasks})"
+    mean = "" if part(found) else f" (mean over {_plural(len(found.task_scores), 'task')})"
+    return f"{mad_score_line(found)}, normalised {accuracy_text(found.mad_score_normalized)}{mean}"
 
 
 def _colour(record: ItemResult) -> Colour:

@@ -23,8 +23,8 @@ from .verdicts import fails
 #: Runs by the names of their files.
 Files = Mapping[str, Run]
 Item = TypeVar("Item", SettingResult, ContractResult)
-#: Of two measurements of one setting these may differ: a stored result takes no time.
-_OF_THE_RUN = ("seconds", "stored", "device")
+#: Of two measurements of one setting these may differ: a stored result takes no time, and schema 1 knew no whole.
+_OF_THE_RUN = ("seconds", "stored", "device", "preset_tasks")
 
 
 class Merged(NamedTuple):
@@ -76,7 +76,9 @@ def merge(files: Files, command: str = "") -> Merged:
         cut_short=any(one.cut_short for one in runs),
         shards=joined(shard for one in runs for shard in one.shards),
     )
-    return Merged(replace(run, environment=_environment(runs)), settings, contracts, list(_warnings(runs)))
+    whole = next((one.preset_tasks for one in runs if one.preset_tasks), {})
+    run = replace(run, environment=_environment(runs), preset_tasks=whole)
+    return Merged(run, settings, contracts, list(_warnings(runs)))
 
 
 def _preset(files: Files) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pytest_mad.common.records import (
@@ -76,6 +76,8 @@ class SettingResult:
     task_version: Annotated[int, Between(0)]
     params: dict[str, Any]
     preset: str
+    #: how many settings the whole preset has of each task; empty where nobody knows
+    preset_tasks: Mapping[TaskName, Count] = field(default_factory=dict)
     verdict: Outcome
     detail: str = ""
     #: of held-out tokens, between 0 and 1
@@ -254,6 +256,8 @@ class Run:
     """All results of a run, or of several that were merged."""
 
     preset: str
+    #: how many settings it has of each task, whichever of them this run took; empty where nobody knows
+    preset_tasks: Mapping[TaskName, Count]
     #: what reproduces it
     command: str
     #: by Ctrl-C or ``-x``: then there are no MAD scores

@@ -22,7 +22,7 @@ from .result import ArchitectureResult, ContractResult, Environment, ItemResult,
 from .upgrade import SCHEMA, named_objects, objects, upgrade
 
 #: Keys of a setting, and of a contract, that stand above it in the file, and of a contract those that it leaves out.
-_ABOVE_SETTING = ("architecture", "setting", "preset", "parameters", "state_size")
+_ABOVE_SETTING = ("architecture", "setting", "preset", "preset_tasks", "parameters", "state_size")
 _ABOVE_CONTRACT = ("architecture", "contract", "seconds", "stored")
 
 
@@ -47,11 +47,13 @@ def run_of(
         checked[contract.architecture].append(contract)
     for result in settings:
         measured[result.architecture].append(result)
+    counts = (one.preset_tasks for own in measured.values() for one in own if one.preset == preset)
     devices = sorted({result.device for own in measured.values() for result in own})
     partial = cut_short or bool(shards)
     names = sorted({*measured, *checked})
     return Run(
         preset=preset,
+        preset_tasks=next(filter(None, counts), {}),
         command=command,
         cut_short=cut_short,
         shards=shards,
@@ -192,7 +194,8 @@ def _place(found: dict[str, Plain], cls: type, above: dict[str, Plain], *keys: s
 def _place_all(content: dict[str, Plain]) -> None:
     """All that are objects; what is none, the record's own checks will say."""
     for (_, name), one in named_objects(content, "architectures"):
-        shared = {"preset": content.get("preset"), **{key: one.get(key) for key in ("parameters", "state_size")}}
+        shared = {key: content.get(key) for key in ("preset", "preset_tasks")}
+        shared |= {key: one.get(key) for key in ("parameters", "state_size")}
         for (_, setting), found in named_objects(one, "settings"):
             above = {"architecture": name, "setting": setting, **shared}
             _place(found, SettingResult, above, "architectures", name, "settings", setting)

@@ -49,6 +49,8 @@ def _from_1(content: Content) -> None:
 
     Its MAD score was always the mean of plain accuracy, whatever the recipe.
     """
+    _refuse("preset_tasks", content)
+    content["preset_tasks"] = {}  # which nobody knows
     for key, default in (("command", ""), ("cut_short", False), ("shards", [])):
         content.setdefault(key, default)
     for keys, one in named_objects(content, "architectures"):

@@ -128,6 +128,43 @@ def test_under_the_metric_compat_the_mad_score_is_mad_lab_s_and_says_so(project,
     assert chart["unit"] == "compat" and chart["value"] == pytest.approx(found["mad_score"], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "part"),
+    [
+        (["--mad-tasks=memorization"], "1 of 2 tasks"),
+        (["mad::models::in-context-recall"], "1 of 2 tasks"),
+        (["-k", "baseline"], "2 of 3 settings"),
+    ],
+)
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]])
+def test_the_mad_score_of_a_part_of_the_preset_says_so_in_every_report(project, monkeypatch, chosen, part, workers):
+    """However it was chosen, and from workers too. The JSON file has the number as ever, and what the preset has."""
+    summary = project.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    result = project.models(*chosen, *workers, "--mad-json=out.json", "--mad-html=out.html")
+    content = project.results()
+    found = content["architectures"]["models"]
+    assert content["preset_tasks"] == {"memorization": 2, "in-context-recall": 1}
+    said = f"MAD score of {part}: {found['mad_score']:.3f}"
+    assert f"  {said}, normalised {found['mad_score_normalized']:.3f}" in result.outlines
+    assert f"**{said}**, normalised " in summary.read_text()
+    assert f"<dt>MAD score of {part}</dt><dd>{found['mad_score']:.3f}</dd>" in (project.path / "out.html").read_text()
+
+
+def test_architectures_with_a_part_of_the_preset_say_so_where_they_are_compared(project):
+    """One that cannot compress has a mean of fewer tasks than another."""
+    tasks = (project.path / "compression.toml").read_text().partition("[tasks.")
+    preset = (project.path / "tiny.toml").read_text()
+    (project.path / "both.toml").write_text(f"{preset}\n{''.join(tasks[1:])}")
+    names = ("--mad-arch=models:make_model", "--mad-arch=table=models:table")
+    result = project.bare("--mad-preset=both.toml", *names, "-k", "not contract", "--mad-html=out.html")
+    text = result.stdout.str()
+    assert "MAD score of 2 of 3 tasks: " in text and "(mean over 3 tasks)" in text
+    page = (project.path / "out.html").read_text()
+    assert page.count("<small>of 2 of 3 tasks</small>") == 1
+    assert "Not of the whole preset are the MAD scores of: table (2 of 3 tasks)." in page
+
+
 def test_v_and_q_keep_pytests_own_lines(project):
     """``-v`` shows one line per item as for any test; ``-q`` shows no table."""
     verbose = project.models("-v", "-k", "not contract")
@@ -217,8 +254,10 @@ def test_the_result_file_has_every_promised_key(project):
     """Schema 2 of the design, with plain values of the promised types."""
     project.models("--mad-json=out.json")
     content = project.results()
-    assert sorted(content) == ["architectures", "command", "cut_short", "environment", "preset", "schema", "shards"]
+    keys = "architectures command cut_short environment preset preset_tasks schema shards"
+    assert sorted(content) == keys.split()
     assert content["schema"] == 2 and content["preset"] == "tiny"
+    assert content["preset_tasks"] == {"memorization": 2, "in-context-recall": 1}
     environment = content["environment"]
     assert sorted(environment) == ["device", "plugin", "python", "torch"]
     assert all(isinstance(value, str) and value for value in environment.values())

@@ -19,8 +19,8 @@ from pytest_mad.common.text import (
     score_text,
     seconds_text,
 )
-from pytest_mad.report.means import mad_score_text, score_name, score_note
-from pytest_mad.results.gaps import headline
+from pytest_mad.report.means import mad_score_name, mad_score_notes, mad_score_text
+from pytest_mad.results.gaps import headline, part
 from pytest_mad.results.result import (
     ArchitectureResult,
     Best,
@@ -81,6 +81,9 @@ def page(run: Run) -> Page:
         metric=metric_name(one for found in run.architectures.values() for one in found.settings.values()),
         compared=_compared(architectures, found, tasks) if len(architectures) > 1 else [],
         scatter=scatter(placed, _called(found[name] for name in placed)),
+        of_a_part=[
+            f"{name} ({own})" for name, one in found.items() if one.mad_score is not None and (own := part(one))
+        ],
         without_state_size=[name for name, one in found.items() if one.state_size is None],
         no_score=[name for name, one in found.items() if one.state_size is not None and name not in scored],
         environment=[(key, NOTHING if value is None else str(value)) for key, value in asdict(run.environment).items()],
@@ -90,7 +93,7 @@ def page(run: Run) -> Page:
 
 def _called(scored: Iterable[ArchitectureResult]) -> str:
     """What their scores are called, if all are called the same."""
-    names = {score_name(one) for one in scored}
+    names = {mad_score_name(one) for one in scored}
     return names.pop() if len(names) == 1 else "MAD score"
 
 
@@ -113,7 +116,7 @@ def _architecture(name: str, found: ArchitectureResult, ids: Ids) -> Architectur
         name=name,
         facts=_facts(found),
         score=accuracy_text(found.mad_score),
-        score_note=score_note(found),
+        score_notes=mad_score_notes(found),
         normalized=accuracy_text(found.mad_score_normalized),
         metric=found.metric,
         columns=columns,
@@ -135,7 +138,7 @@ def _facts(found: ArchitectureResult) -> Facts:
         state_size = found.state_size
         facts += [
             ("state size", "not stated" if state_size is None else count_text(state_size)),
-            ("MAD score", mad_score_text(found)),
+            (mad_score_name(found), mad_score_text(found)),
             ("normalised", accuracy_text(found.mad_score_normalized)),
             ("trained for", seconds_text(sum(one.seconds for one in settings))),
         ]

@@ -77,8 +77,8 @@ class Architecture(NamedTuple):
     name: str
     facts: Facts
     score: str
-    #: which metric the score is made of, where that is not plain accuracy
-    score_note: str
+    #: of which part of the preset the score is, and of which metric, where that is not the usual
+    score_notes: list[str]
     normalized: str
     metric: str
     columns: list[str]
@@ -141,6 +141,7 @@ class Page(NamedTuple):
     metric: str
     compared: list[Compared]
     scatter: Scatter | None
+    of_a_part: list[str]
     without_state_size: list[str]
     no_score: list[str]
     environment: Facts

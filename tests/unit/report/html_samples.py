@@ -101,6 +101,7 @@ def content(architectures, **changes):
     return {
         "schema": 2,
         "preset": "smoke",
+        "preset_tasks": {},
         "command": "pytest --mad-arch=models:make_model",
         "cut_short": False,
         "shards": [],

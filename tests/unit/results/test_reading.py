@@ -97,6 +97,7 @@ def test_what_a_run_writes_is_read_as_it_was(written):
 
 def as_schema_1(found):
     """What the version before this one would have written."""
+    del found["preset_tasks"]
     for one in found["architectures"].values():
         one["mad_score"] = one.pop("mad_score_accuracy")
         del one["mad_score_compat"]
@@ -111,12 +112,14 @@ def as_schema_1(found):
 
 
 def as_read_from_schema_1(found):
-    """The same without what that version did not write: its MAD score was plain accuracy's, whatever the recipe."""
+    """The same without what that version did not write: what the whole preset has, and by which metric its recipes score;
+    its MAD score was plain accuracy's, whatever the recipe.
+    """
     for one in found["architectures"].values():
         one |= {"mad_score": one["mad_score_accuracy"], "mad_score_compat": None}
         for setting in one["settings"].values():
             setting["metric"] = "accuracy"
-    return found
+    return found | {"preset_tasks": {}}
 
 
 @steady
@@ -136,7 +139,7 @@ def test_keys_that_the_first_files_of_schema_1_did_not_have_get_a_default(key, d
     for name, empty in (("command", ""), ("shards", []), ("cut_short", False)):
         del found[name]
         assert read(found)[name] == empty
-    assert refusal(found | {"schema": 2}) == "the file has no 'command'"
+    assert refusal(found | {"schema": 2, "preset_tasks": {}}) == "the file has no 'command'"
 
 
 def test_a_key_of_today_in_a_file_of_schema_1_is_refused():
@@ -148,6 +151,7 @@ def test_a_key_of_today_in_a_file_of_schema_1_is_refused():
     found["architectures"]["mine"]["settings"][SETTING]["metric"] = "compat"
     assert refusal(found) == "architectures.mine.settings[\"memorization[baseline]\"] has an unknown key 'metric'"
     found = as_schema_1(sample())
+    assert refusal(found | {"preset_tasks": {}}) == "the file has an unknown key 'preset_tasks'"
     found["architectures"]["mine"]["mad_score_compat"] = 0.5
     assert refusal(found) == "architectures.mine has an unknown key 'mad_score_compat'"
     found = as_schema_1(sample())
