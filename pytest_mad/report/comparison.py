@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pytest_mad.common.text import round_down
 from pytest_mad.results.compare import AnyRow, Comparison, Pair, Row, scores
@@ -12,7 +12,7 @@ from pytest_mad.results.gaps import part
 from pytest_mad.results.result import ArchitectureResult, ContractResult, ItemResult, SettingResult
 from pytest_mad.results.verdicts import fails, is_warning, passes
 
-from .means import mad_score_name
+from .means import mad_score_name, parameters_text
 from .table import Colour, Line
 
 _TITLES = ("", "A", "B", "diff", "seeds", "verdict", "")
@@ -53,15 +53,18 @@ def _sizes(pair: Pair) -> str:
     """Parameters and state, where they are known and where they changed."""
     if pair.a is None or pair.b is None:
         return " (only in A)" if pair.b is None else " (only in B)"
-    said = []
-    sizes = {
-        "parameters": (pair.a.parameters, pair.b.parameters),
-        "floats of state": (pair.a.state_size, pair.b.state_size),
-    }
-    for unit, both in sizes.items():
-        known = dict.fromkeys(f"{size:,}" for size in both if size is not None)
-        said += [f"{' -> '.join(known)} {unit}"] if known else []
+    both = pair.a, pair.b
+    parameters = _step_of("parameters", (one.parameters for one in both))
+    if pair.a.largest and pair.b.largest and pair.a.largest != pair.b.largest:  # perhaps of one and the same model
+        parameters = "parameters " + " -> ".join(parameters_text(one) for one in both)
+    said = [one for one in (parameters, _step_of("floats of state", (one.state_size for one in both))) if one]
     return f" ({', '.join(said)})" if said else ""
+
+
+def _step_of(unit: str, sizes: Iterable[int | None]) -> str:
+    """One number where it is the same, or known of one side only; nothing where it is not known."""
+    known = dict.fromkeys(f"{size:,}" for size in sizes if size is not None)
+    return f"{' -> '.join(known)} {unit}" if known else ""
 
 
 # -- contracts ------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""How an architecture's MAD score reads, in every report alike."""
+"""How an architecture's MAD score and its size read, in every report alike."""
 
 from __future__ import annotations
 
-from pytest_mad.common.text import accuracy_text
+from pytest_mad.common.text import accuracy_text, count_text
 from pytest_mad.results.gaps import part
 from pytest_mad.results.result import ArchitectureResult
 
@@ -35,3 +35,13 @@ def _metric_note(found: ArchitectureResult) -> str:
     if found.metric == "accuracy" or found.mad_score is None:
         return ""
     return f"{found.metric}; accuracy {accuracy_text(found.mad_score_accuracy)}"
+
+
+def parameters_text(found: ArchitectureResult) -> str:
+    """``84,096 for memorization``: a setting's vocabulary is part of its model, so the count is one setting's."""
+    return f"{count_text(found.parameters)} {counted_for(found)}".rstrip()
+
+
+def counted_for(found: ArchitectureResult) -> str:
+    """``for memorization``: whose parameters are counted, if that is known."""
+    return f"for {found.largest.removesuffix('[baseline]')}" if found.largest else ""

@@ -12,7 +12,7 @@ from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
 from pytest_mad.results.result_file import architecture_of
 from pytest_mad.results.verdicts import fails, is_warning
 
-from .means import mad_score_line
+from .means import counted_for, mad_score_line
 
 Colour = Literal["green", "red", "yellow"]
 _HEAD = ("", "verdict", "score", "needed", "accuracy", "trivial", "steps", "seconds")
@@ -45,8 +45,8 @@ def tables(
 def _title(architecture: str, records: list[SettingResult]) -> str:
     if not records:
         return architecture
-    parameters = max(r.parameters or 0 for r in records)
-    size = f", {parameters:,} parameters" if parameters else ""
+    found = architecture_of(records)
+    size = f", {found.parameters:,} parameters {counted_for(found)}".rstrip() if found.parameters else ""
     return f"{architecture} ({records[0].preset}{size})"
 
 

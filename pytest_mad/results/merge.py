@@ -16,7 +16,7 @@ from pytest_mad.common.files import FileError
 from pytest_mad.common.packages import minor
 
 from .gaps import absent
-from .result import ContractResult, Environment, ItemResult, Run, SettingResult, Shards
+from .result import ArchitectureResult, ContractResult, Environment, ItemResult, Run, SettingResult, Shards
 from .result_file import run_of
 from .verdicts import fails
 
@@ -77,7 +77,7 @@ def merge(files: Files, command: str = "") -> Merged:
         shards=joined(shard for one in runs for shard in one.shards),
     )
     whole = next((one.preset_tasks for one in runs if one.preset_tasks), {})
-    run = replace(run, environment=_environment(runs), preset_tasks=whole)
+    run = replace(run, environment=_environment(runs), preset_tasks=whole, architectures=_sized(run, runs))
     return Merged(run, settings, contracts, list(_warnings(runs)))
 
 
@@ -147,6 +147,15 @@ def _natural(key: tuple[str, str]) -> tuple[object, ...]:
     task, _, rest = name.partition("[")
     digits = [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d{1,18})", rest)]
     return architecture, task, not rest.startswith("baseline"), digits
+
+
+def _sized(run: Run, runs: list[Run]) -> dict[str, ArchitectureResult]:
+    """Architectures with the most parameters that a file has of them: in schema 1 no setting knows its own."""
+    found = {}
+    for name, one in run.architectures.items():
+        counts = [own.architectures[name].parameters for own in runs if name in own.architectures]
+        found[name] = replace(one, parameters=max((count for count in counts if count is not None), default=None))
+    return found
 
 
 # -- where it was measured ------------------------------------------------------------------------------------------

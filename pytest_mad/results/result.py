@@ -204,6 +204,7 @@ ItemResult = SettingResult | ContractResult
 class ArchitectureResult:
     """Everything that was measured of one architecture."""
 
+    #: of its largest model: vocabulary and length of a setting may change it
     parameters: Count | None
     state_size: Count | None
     #: by the metric of the recipes, as is the MAD score
@@ -215,6 +216,12 @@ class ArchitectureResult:
     mad_score_normalized: Score | None
     contracts: Mapping[PlainName, ContractResult]
     settings: Mapping[SettingId, SettingResult]
+
+    @property
+    def largest(self) -> str | None:
+        """The first setting whose model has that many parameters; None where no setting knows its own."""
+        counts = ((name, one.parameters) for name, one in self.settings.items())
+        return next((name for name, count in counts if count is not None and count == self.parameters), None)
 
     @property
     def metric(self) -> str:

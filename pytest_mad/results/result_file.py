@@ -22,7 +22,7 @@ from .result import ArchitectureResult, ContractResult, Environment, ItemResult,
 from .upgrade import SCHEMA, named_objects, objects, upgrade
 
 #: Keys of a setting, and of a contract, that stand above it in the file, and of a contract those that it leaves out.
-_ABOVE_SETTING = ("architecture", "setting", "preset", "preset_tasks", "parameters", "state_size")
+_ABOVE_SETTING = ("architecture", "setting", "preset", "preset_tasks", "state_size")
 _ABOVE_CONTRACT = ("architecture", "contract", "seconds", "stored")
 
 
@@ -195,7 +195,7 @@ def _place_all(content: dict[str, Plain]) -> None:
     """All that are objects; what is none, the record's own checks will say."""
     for (_, name), one in named_objects(content, "architectures"):
         shared = {key: content.get(key) for key in ("preset", "preset_tasks")}
-        shared |= {key: one.get(key) for key in ("parameters", "state_size")}
+        shared["state_size"] = one.get("state_size")
         for (_, setting), found in named_objects(one, "settings"):
             above = {"architecture": name, "setting": setting, **shared}
             _place(found, SettingResult, above, "architectures", name, "settings", setting)

@@ -124,11 +124,10 @@ def unchecked(content: dict[str, Any]) -> Run:
 
 
 def _architecture(name: str, found: dict[str, Any], whole: dict[str, Any]) -> ArchitectureResult:
-    sizes = {key: found[key] for key in ("parameters", "state_size")}
     settings = {}
     for setting, one in found["settings"].items():
         named = {"architecture": name, "setting": "x[baseline]", "task": "x", **whole}
-        settings[setting] = result = setting_of(one | named | sizes)
+        settings[setting] = result = setting_of(one | named | {"state_size": found["state_size"]})
         for key, text in (("setting", setting), ("task", one["task"])):  # which no record would bear
             object.__setattr__(result, key, text)
     contracts = {

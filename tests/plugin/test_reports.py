@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import signal
@@ -32,6 +33,7 @@ SETTING_KEYS = {
     "note": str,
     "verdict": str,
     "detail": str,
+    "parameters": int,
     "best": dict,
     "trials": list,
     "seconds": float,
@@ -86,7 +88,7 @@ def test_the_table_has_failing_settings_first_and_the_mad_score_last(project):
     recall = found["settings"][RECALL]
     lines = result.outlines[next(i for i, line in enumerate(result.outlines) if "= MAD =" in line) :]
     heading, columns, first, reason, second, third, score, other, _, error = lines[1:11]
-    assert heading == f"models (tiny, {found['parameters']} parameters)"
+    assert heading == f"models (tiny, {found['parameters']} parameters for {LARGER})"
     assert columns.split()[:3] == ["verdict", "score", "needed"]
     shown = Decimal(recall["normalized"]).quantize(Decimal("0.001"), ROUND_FLOOR)
     assert first.split()[:4] == ["in-context-recall", "fail", str(shown), "1.000"]
@@ -149,6 +151,22 @@ def test_the_mad_score_of_a_part_of_the_preset_says_so_in_every_report(project, 
     assert f"  {said}, normalised {found['mad_score_normalized']:.3f}" in result.outlines
     assert f"**{said}**, normalised " in summary.read_text()
     assert f"<dt>MAD score of {part}</dt><dd>{found['mad_score']:.3f}</dd>" in (project.path / "out.html").read_text()
+
+
+def test_reports_say_whose_parameters_are_counted(project, monkeypatch):
+    """A model's embedding grows with the vocabulary: 24 tokens take more than 16, and these more than 8."""
+    summary = project.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    names = ("--mad-arch=models:make_model", "--mad-arch=other=models:plain")
+    result = project.run(*names, "-k", "not contract", "--mad-json=out.json", "--mad-html=out.html")
+    assert f"models (tiny, 792 parameters for {LARGER})" in result.outlines
+    assert f"; 792 parameters for {LARGER}" in html.unescape(summary.read_text())
+    page = (project.path / "out.html").read_text()
+    assert f"<dt>parameters</dt><dd>792 for {LARGER}</dd>" in page and f"792<small>for {LARGER}</small>" in page
+    counts = {name: one["parameters"] for name, one in project.results()["architectures"]["models"]["settings"].items()}
+    assert counts == {MEMORIZATION: 528, LARGER: 792, RECALL: 264}
+    alone = project.models("-k", "not contract", "--mad-tasks=in-context-recall")
+    assert "models (tiny, 264 parameters for in-context-recall)" in alone.outlines
 
 
 def test_architectures_with_a_part_of_the_preset_say_so_where_they_are_compared(project):

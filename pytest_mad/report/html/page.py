@@ -19,7 +19,7 @@ from pytest_mad.common.text import (
     score_text,
     seconds_text,
 )
-from pytest_mad.report.means import mad_score_name, mad_score_notes, mad_score_text
+from pytest_mad.report.means import counted_for, mad_score_name, mad_score_notes, mad_score_text, parameters_text
 from pytest_mad.results.gaps import headline, part
 from pytest_mad.results.result import (
     ArchitectureResult,
@@ -133,7 +133,7 @@ def _architecture(name: str, found: ArchitectureResult, ids: Ids) -> Architectur
 def _facts(found: ArchitectureResult) -> Facts:
     """The line under an architecture's name."""
     settings = found.settings.values()
-    facts = [("parameters", count_text(found.parameters))]
+    facts = [("parameters", parameters_text(found))]
     if settings:
         state_size = found.state_size
         facts += [
@@ -273,6 +273,7 @@ def _compared(
             architecture=one,
             means=list(_means(one, found[one.name], tasks)),
             parameters=count_text(found[one.name].parameters),
+            counted_for=counted_for(found[one.name]),
             state_size=count_text(found[one.name].state_size),
         )
         for one in ordered

@@ -126,6 +126,8 @@ class Compared(NamedTuple):
     architecture: Architecture
     means: list[Mean]
     parameters: str
+    #: of which setting's model
+    counted_for: str
     state_size: str
 
 

@@ -296,6 +296,15 @@ def test_mad_scores_of_different_metrics_are_not_compared():
     assert said in shown(content(PASS), compat)
 
 
+def test_parameters_of_different_settings_are_told_apart():
+    """A larger vocabulary makes a larger model of one and the same architecture."""
+    small, large = setting(parameters=1000), measured("memorization[vocab_size=32]", parameters=2000)
+    assert "mine (2,000 parameters)" in shown(content(small, large), content(large))
+    assert "mine (1,000 -> 1,500 parameters)" in shown(content(small), content(small | {"parameters": 1500}))
+    said = "mine (parameters 2,000 for memorization[vocab_size=32] -> 1,000 for memorization)"
+    assert said in shown(content(small, large), content(small), columns=200)
+
+
 # -- warnings and the result ----------------------------------------------------------------------------------------
 
 

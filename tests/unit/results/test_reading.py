@@ -102,7 +102,7 @@ def as_schema_1(found):
         one["mad_score"] = one.pop("mad_score_accuracy")
         del one["mad_score_compat"]
         for setting in one["settings"].values():
-            del setting["metric"]
+            del setting["metric"], setting["parameters"]
             if setting["baseline"]:
                 setting["baseline"]["line"] = setting["baseline"].pop("floor")
         for checked in one["contracts"].values():
@@ -112,13 +112,13 @@ def as_schema_1(found):
 
 
 def as_read_from_schema_1(found):
-    """The same without what that version did not write: what the whole preset has, and by which metric its recipes score;
-    its MAD score was plain accuracy's, whatever the recipe.
+    """The same without what that version did not write: what the whole preset has, by which metric its recipes score, and
+    how many parameters the model of each setting has. Its MAD score was plain accuracy's, whatever the recipe.
     """
     for one in found["architectures"].values():
         one |= {"mad_score": one["mad_score_accuracy"], "mad_score_compat": None}
         for setting in one["settings"].values():
-            setting["metric"] = "accuracy"
+            setting |= {"metric": "accuracy", "parameters": None}
     return found | {"preset_tasks": {}}
 
 
@@ -243,7 +243,7 @@ def test_so_does_it_in_a_setting(path, value, says):
         (("architectures", "mine", "contracts", "output"), "architectures.mine.contracts.output has an unknown key"),
         (
             ("architectures", "mine", "settings", SETTING),
-            f"architectures.mine.settings[\"{SETTING}\"] has an unknown key 'presets'; did you mean 'best'?",
+            f"architectures.mine.settings[\"{SETTING}\"] has an unknown key 'presets'; did you mean 'parameters'?",
         ),
         (
             ("architectures", "mine", "settings", SETTING, "trials", 0),
@@ -256,7 +256,7 @@ def test_a_key_that_nobody_knows_is_refused_where_it_stands(path, says):
     assert refusal(changed(*path, "presets", to=[[[[[[{}]]]]]])).startswith(says)
 
 
-@pytest.mark.parametrize("key", ["architecture", "setting", "preset", "parameters", "state_size"])
+@pytest.mark.parametrize("key", ["architecture", "setting", "preset", "preset_tasks", "state_size"])
 def test_what_stands_above_a_setting_stands_there_alone(key):
     assert f"has an unknown key {key!r}" in refusal(changed("architectures", "mine", "settings", SETTING, key, to="x"))
 
