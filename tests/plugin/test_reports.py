@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import os
 import re
 import signal
@@ -262,6 +263,86 @@ def test_the_live_line_fits_the_terminal(project, monkeypatch, columns):
     if columns == 200:
         found = [re.sub(r"^.*validation accuracy \d\.\d{3} *|\d:\d\d ", "", text) for text in shown]
         assert found == ["", *["for models"] * 10, "", "", *["left"] * 10, ""]
+
+
+@pytest.fixture
+def slow_preset(project, monkeypatch):
+    """Four evaluations per setting, 20 s apart by the only clock that progress looks at."""
+    times = itertools.count(0, 20)
+    monkeypatch.setattr("pytest_mad.report.progress.clock", lambda: float(next(times)))
+    preset = (
+        (project.path / "tiny.toml").read_text().replace("evaluate_every = 10", "evaluate_every = 5\nsolved_at = 2")
+    )
+    (project.path / "slow.toml").write_text(preset)
+    return "--mad-preset=slow.toml"
+
+
+def in_the_log(result):
+    """The lines that tell of a setting under way, without scores."""
+    return [re.sub(r"\d\.\d{3}", "A", line) for line in result.outlines if "  validation accuracy " in line]
+
+
+def test_a_log_has_a_line_every_30_seconds_while_a_setting_trains(project, slow_preset):
+    """Where no line can be rewritten: which setting of how many, step of the budget, score, and for how long yet."""
+    result = project.bare(slow_preset, "--mad-arch=models:make_model", "-k", "not contract")
+    assert in_the_log(result) == [
+        "[1/3] memorization  step 10/20  validation accuracy A  4:40 left",
+        "[1/3] memorization  step 20/20  validation accuracy A  4:00 left",
+        "[2/3] memorization[vocab_size=24]  step 10/20  validation accuracy A  3:20 left",
+        "[2/3] memorization[vocab_size=24]  step 20/20  validation accuracy A  2:40 left",
+        "[3/3] in-context-recall  step 10/20  validation accuracy A  0:40 left",
+        "[3/3] in-context-recall  step 20/20  validation accuracy A",
+    ]
+    first, second = (next(i for i, line in enumerate(result.outlines) if line.startswith(f"[{n}/3] mad")) for n in "12")
+    assert second == first + 3  # a line of its own each, and none is empty
+
+
+def test_with_v_the_name_of_a_test_stands_in_front_of_its_outcome_again(project, slow_preset):
+    """It was written before the first line of the log."""
+    result = project.bare(slow_preset, "--mad-arch=models:make_model", "-v", "mad::models::in-context-recall")
+    lines = result.outlines[next(i for i, line in enumerate(result.outlines) if line.startswith("mad::")) :]
+    assert lines[0].split() == [f"mad::models::{RECALL}"]
+    assert [line.split()[:4] for line in lines[1:3]] == [
+        ["in-context-recall", "step", f"{n}/20", "validation"] for n in (10, 20)
+    ]
+    assert lines[3].split()[:2] == [f"mad::models::{RECALL}", "FAILED"]
+
+
+OWN = """
+    import pytest
+    from models import make_model
+
+    @pytest.fixture
+    def mad_model():
+        return make_model
+
+    def test_before():
+        pass
+
+    @pytest.mark.mad(tasks=["in-context-recall"])
+    def test_score(mad_result, capsys):
+        print("printed")
+        assert mad_result.normalized < 2
+        assert capsys.readouterr().out == "printed\\n"
+"""
+
+
+def test_the_log_is_no_part_of_what_a_test_prints(project, slow_preset):
+    """Neither captured nor in JUnit; a test of the user's own goes on behind it."""
+    project.write(test_own=OWN)
+    result = project.bare(slow_preset, "test_own.py", "--junitxml=junit.xml", "-o", "junit_logging=all")
+    result.assert_outcomes(passed=2)
+    assert len(in_the_log(result)) == 2 and "validation accuracy" not in (project.path / "junit.xml").read_text()
+    lines = result.outlines
+    place = next(i for i, line in enumerate(lines) if line.startswith("test_own.py"))
+    assert lines[place] == "test_own.py ." and lines[place + 3].split()[0] == "."
+
+
+@pytest.mark.parametrize("arguments", [["-q"], ["-n", "1"]])
+def test_there_is_no_log_where_it_is_not_wanted_or_not_heard(project, slow_preset, arguments):
+    """A worker of xdist shares reports and files with its controller, and nothing between them."""
+    result = project.bare(slow_preset, "--mad-arch=models:make_model", *arguments, "-k", "not contract")
+    assert in_the_log(result) == []
 
 
 def without_times(text):
