@@ -26,10 +26,13 @@ class SuiteScore:
     """What MAD-Lab's ``benchmark()`` gives: a score per task, and their mean."""
 
     results: dict[str, SettingResult]
-    #: mean raw accuracy over the settings of each task
+    #: mean raw accuracy over the settings of each task, by the metric of the preset's recipes
     task_scores: dict[str, float]
     #: mean of the task scores
     mad_score: float | None
+    #: the same by either metric, whichever the preset publishes
+    mad_score_accuracy: float | None
+    mad_score_compat: float | None
     #: the same of normalised scores
     mad_score_normalized: float | None
 
@@ -92,5 +95,12 @@ def _as_run(setting: Setting, options: RunOptions) -> Setting:
 
 def suite_score(results: dict[str, SettingResult]) -> SuiteScore:
     """The scores of a suite's results, as a result file has them."""
-    task_scores, mad_score, normalized = scores(results.values())
-    return SuiteScore(results=results, task_scores=task_scores, mad_score=mad_score, mad_score_normalized=normalized)
+    found = scores(results.values())
+    return SuiteScore(
+        results=results,
+        task_scores=found.tasks,
+        mad_score=found.mad_score,
+        mad_score_accuracy=found.accuracy,
+        mad_score_compat=found.compat,
+        mad_score_normalized=found.normalized,
+    )

@@ -76,14 +76,15 @@ def print_result(result: SettingResult) -> None:
 
 def write(architecture: Architecture, arguments: argparse.Namespace, finished: list[SettingResult], total: int) -> None:
     """The scores by now; MAD's mean only where all settings have one."""
-    tasks, mad_score, normalized = scores(finished, partial=len(finished) < total)
-    print(f"{len(finished)} of {total} settings have finished" + (f"; MAD score {mad_score:.4f}" if mad_score else ""))
+    found = scores(finished, partial=len(finished) < total)
+    score = f"; MAD score {found.mad_score:.4f}" if found.mad_score else ""
+    print(f"{len(finished)} of {total} settings have finished{score}")
     save(
         f"{arguments.preset}-{architecture.name}-{arguments.device}",
         finished=len(finished),
         total=total,
-        task_scores=tasks,
-        mad_score=mad_score,
-        mad_score_normalized=normalized,
+        task_scores=found.tasks,
+        mad_score=found.mad_score,
+        mad_score_normalized=found.normalized,
         settings={result.setting: plain(result) for result in finished},
     )

@@ -80,3 +80,7 @@ class RunOptions:
     tolerant: bool = False
     #: the command that records what the baseline lacks, word by word
     recorded_by: tuple[str, ...] = ()
+
+    def limit(self) -> str:
+        """What ended a setting whose time ran out, by the option's name; nothing where there is no limit."""
+        return "" if self.timeout is None else f"the limit is --mad-timeout={self.timeout:g} per setting"

@@ -103,6 +103,8 @@ def conclude(
     verdict = requirement.judge(scores, lost)
     if verdict.outcome in ("fail", "regress"):
         verdict = verdict._replace(detail=f"{verdict.detail}, {_ending(shown.best)}")
+    if verdict.outcome == "inconclusive":  # the time ran out
+        verdict = verdict._replace(detail=joined(verdict.detail, options.limit()))
     note = joined(*dict.fromkeys(note for sweep in sweeps for note in sweep.notes))
     verdict = verdict._replace(detail=joined(verdict.detail, note))
     return _result(
@@ -217,7 +219,7 @@ def stopped_by(
     from pytest_mad.architectures.wrappers import ModelError
     from pytest_mad.training.agreement import EngineError
     from pytest_mad.training.published import PublishedDataError
-    from pytest_mad.training.trial import TrialError
+    from pytest_mad.training.trial import OutOfTimeError, TrialError
 
     from .sweep import NotCausalError
 
@@ -226,6 +228,8 @@ def stopped_by(
         verdict = Verdict("skipped", str(error))
     elif isinstance(error, ContractBrokenError | NotCausalError | MissingEntryError):
         verdict = Verdict("fail", str(error))
+    elif isinstance(error, OutOfTimeError):
+        verdict = Verdict("error", joined(str(error), options.limit()))
     elif isinstance(error, TrialError | PublishedDataError | BaselineError | BaselineWarning):
         verdict = Verdict("error", str(error))
     elif isinstance(error, ModelError):
@@ -279,6 +283,8 @@ def _result(
         oracle=setting.oracle,
         trivial=setting.trivial,
         threshold=threshold_of(setting, options),
+        metric=setting.recipe.metric,
+        preset_tasks=dict(setting.preset_tasks),
         **setting.identity(),
         **found,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -79,7 +80,8 @@ def _read(name: str, path: Path) -> list[Setting]:
     found = [s for task, table in tables.items() for s in _task_settings(name, task, table, recipe, width)]
     with _inside("[gate]"):
         judged = Gate.from_json(gate, len(found))
-    return [replace(setting, gate=judged) for setting in found]
+    counts = tuple(Counter(setting.task_name for setting in found).items())
+    return [replace(setting, gate=judged, preset_tasks=counts) for setting in found]
 
 
 @contextlib.contextmanager

@@ -33,6 +33,8 @@ class Setting:
     #: normalised score to reach, or none
     threshold: float | None = None
     preset: str = ""
+    #: how many settings the whole preset has of each task; empty where there is no preset
+    preset_tasks: tuple[tuple[str, int], ...] = ()
     #: width of models that the plugin builds itself (``--mad-layers``, ``--mad-mixer``)
     width: int = 128
     #: rough seconds, or whatever else is proportional to the time of a trial: the order of items and the time that is

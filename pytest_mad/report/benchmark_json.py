@@ -29,7 +29,7 @@ def benchmark_entries(run: Run) -> list[Entry]:
 def _means(name: str, found: ArchitectureResult, where: str) -> Iterator[Entry]:
     if found.mad_score is not None and found.mad_score_normalized is not None:
         tasks = "\n".join(f"{task} {accuracy_text(score)}" for task, score in found.task_scores.items())
-        yield _entry(f"{name}: MAD score", found.mad_score, "accuracy", f"{tasks}\n{where}")
+        yield _entry(f"{name}: MAD score", found.mad_score, found.metric, f"{tasks}\n{where}")
         yield _entry(f"{name}: MAD score, normalised", found.mad_score_normalized, "normalised score", where)
 
 

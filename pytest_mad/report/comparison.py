@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pytest_mad.common.text import round_down
 from pytest_mad.results.compare import AnyRow, Comparison, Pair, Row, scores
+from pytest_mad.results.gaps import part
 from pytest_mad.results.result import ArchitectureResult, ContractResult, ItemResult, SettingResult
 from pytest_mad.results.verdicts import fails, is_warning, passes
 
+from .means import mad_score_name, parameters_text
 from .table import Colour, Line
 
 _TITLES = ("", "A", "B", "diff", "seeds", "verdict", "")
@@ -51,15 +53,18 @@ def _sizes(pair: Pair) -> str:
     """Parameters and state, where they are known and where they changed."""
     if pair.a is None or pair.b is None:
         return " (only in A)" if pair.b is None else " (only in B)"
-    said = []
-    sizes = {
-        "parameters": (pair.a.parameters, pair.b.parameters),
-        "floats of state": (pair.a.state_size, pair.b.state_size),
-    }
-    for unit, both in sizes.items():
-        known = dict.fromkeys(f"{size:,}" for size in both if size is not None)
-        said += [f"{' -> '.join(known)} {unit}"] if known else []
+    both = pair.a, pair.b
+    parameters = _step_of("parameters", (one.parameters for one in both))
+    if pair.a.largest and pair.b.largest and pair.a.largest != pair.b.largest:  # perhaps of one and the same model
+        parameters = "parameters " + " -> ".join(parameters_text(one) for one in both)
+    said = [one for one in (parameters, _step_of("floats of state", (one.state_size for one in both))) if one]
     return f" ({', '.join(said)})" if said else ""
+
+
+def _step_of(unit: str, sizes: Iterable[int | None]) -> str:
+    """One number where it is the same, or known of one side only; nothing where it is not known."""
+    known = dict.fromkeys(f"{size:,}" for size in sizes if size is not None)
+    return f"{' -> '.join(known)} {unit}" if known else ""
 
 
 # -- contracts ------------------------------------------------------------------------------------------------------
@@ -165,9 +170,14 @@ def _colour(row: AnyRow) -> Colour | None:
 def _means(pair: Pair) -> str:
     """MAD scores; without a difference where they are not means of the same."""
     (a, normalized_a), (b, normalized_b) = _mad_scores(pair.a), _mad_scores(pair.b)
+    parts = {side: f" ({part(one)})" if one and part(one) else "" for side, one in (("A", pair.a), ("B", pair.b))}
     if a is not None and b is not None and pair.has_comparable_means:
-        return f"MAD score {_step(a, b)}; normalised {_step(normalized_a or 0.0, normalized_b or 0.0)}"
-    known = [f"{score:.3f} in {side}" for side, score in (("A", a), ("B", b)) if score is not None]
+        name = mad_score_name(pair.b) if pair.b else "MAD score"
+        name += "" if pair.metrics == ("accuracy",) else f" ({pair.metrics[0]})"
+        return f"{name} {_step(a, b)}; normalised {_step(normalized_a or 0.0, normalized_b or 0.0)}"
+    known = [f"{score:.3f} in {side}{parts[side]}" for side, score in (("A", a), ("B", b)) if score is not None]
+    if len(known) == 2 and len(pair.metrics) > 1:
+        return f"MAD score {', '.join(known)}, which are means of {' and of '.join(pair.metrics)}"
     if len(known) == 2:
         return f"MAD score {', '.join(known)}, which are not means over the same settings"
     return f"MAD score {known[0]} only" if known else "no MAD score"

@@ -1,4 +1,4 @@
-"""What is said while settings train: a live line on a terminal, one line per finished setting elsewhere."""
+"""What is said while settings train: a line that is rewritten on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 from pytest_mad.common.text import round_down
 from pytest_mad.results.result import ContractResult, ItemResult
 from pytest_mad.results.verdicts import is_warning
+
+#: Seconds from one line of a log to the next, at least: a setting is evaluated when it is.
+LOG_EVERY = 30.0
+clock = time.monotonic
 
 #: A name cut shorter than this no longer tells which setting is meant.
 _SHORTEST_NAME = 12
@@ -137,24 +141,28 @@ def _shortened(name: str, room: int) -> str:
 def live_progress(
     config: Any, works: Sequence[Work], number: int, courses: list[Course]
 ) -> Iterator[Callable[[int, int, float], None] | None]:
-    """A function that rewrites one line of the terminal; None where there is no terminal to rewrite.
+    """A function that tells of an evaluation; None where nobody would read it.
 
+    It rewrites one line of a terminal; in a log file, whose lines stay, it adds one every `LOG_EVERY` seconds.
     ``config`` is pytest's, ``works`` all settings of the run, of which the one with this number, from 1 on, trains.
-    ``courses`` are those that trained before, to which this one is added. An xdist worker has no terminal reporter,
-    and the line of a log file cannot be rewritten.
+    ``courses`` are those that trained before, to which this one is added. An xdist worker has no terminal reporter, and
+    its controller hears of a setting when it has finished.
     """
     reporter = config.pluginmanager.getplugin("terminalreporter")
-    if reporter is None or not reporter.isatty or reporter.verbosity < 0:
+    if reporter is None or reporter.verbosity < 0:
         yield None
         return
     course, column = Course(works[number - 1]), reporter._tw.width_of_current_line
     courses.append(course)
     is_alone = len({work.architecture for work in works}) == 1
     name = course.work.name if is_alone else f"{course.work.architecture}::{course.work.name}"
-    is_named = reporter.verbosity > 0  # pytest wrote the whole node id, and will count the tests
+    is_named = reporter.isatty and reporter.verbosity > 0  # pytest wrote the whole node id, and will count the tests
+    pace = Pace(clock())
 
     def show(step: int, total: int, accuracy: float) -> None:
-        course.evaluated(step, total, time.monotonic())
+        course.evaluated(step, total, clock())
+        if not (reporter.isatty or pace.is_due(course.at)):
+            return
         text = live_text(
             place="" if is_named else count_text(number, len(works)),
             name="" if is_named else name,
@@ -162,14 +170,46 @@ def live_progress(
             total=total,
             accuracy=accuracy,
             left=time_left(courses, works[number:]),
-            width=reporter._tw.fullwidth - column - 1,
+            width=reporter._tw.fullwidth - column - 1 if reporter.isatty else sys.maxsize,
         )
-        _show_behind_cursor(config, text)
+        if reporter.isatty:
+            _show_behind_cursor(config, text)
+        else:
+            _log(config, reporter, text)
 
     try:
         yield show
     finally:
-        _show_behind_cursor(config, "")
+        if reporter.isatty:
+            _show_behind_cursor(config, "")
+
+
+@dataclass
+class Pace:
+    """When the next line of a log is due."""
+
+    #: when the last one was, or the beginning
+    last: float
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is; then the time begins anew."""
+        if now - self.last < LOG_EVERY:
+            return False
+        self.last = now
+        return True
+
+
+def _log(config: Any, reporter: Any, text: str) -> None:
+    """A line of its own, past pytest's capture.
+
+    With ``-v`` pytest writes the test's name again, in front of its outcome, where it finds another text before it.
+    """
+    before = "\n" if reporter._tw.width_of_current_line else ""
+    after = "" if reporter.verbosity > 0 else "\n"
+    with _uncaptured(config):
+        reporter.write(f"{before}{text}{after}", flush=True)
+    if reporter.verbosity > 0:
+        reporter.currentfspath = -2
 
 
 def _show_behind_cursor(config: Any, text: str) -> None:
@@ -177,10 +217,17 @@ def _show_behind_cursor(config: Any, text: str) -> None:
 
     This goes past pytest's capture, and past its own count of what is on the line.
     """
-    capture = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+    with _uncaptured(config):
         sys.stdout.write(f"\x1b7\x1b[K{text}\x1b8")
         sys.stdout.flush()
+
+
+def _uncaptured(config: Any) -> contextlib.AbstractContextManager[None]:
+    capture = config.pluginmanager.getplugin("capturemanager")
+    found: contextlib.AbstractContextManager[None] = (
+        capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
+    )
+    return found
 
 
 def finished_line(result: ItemResult, place: str = "") -> str:

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from pytest_mad.common.text import NOTHING, accuracy_text, score_text
+from pytest_mad.results.gaps import part
 from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
-from pytest_mad.results.result_file import scores
+from pytest_mad.results.result_file import architecture_of
 from pytest_mad.results.verdicts import fails, is_warning
+
+from .means import counted_for, mad_score_line
 
 Colour = Literal["green", "red", "yellow"]
 _HEAD = ("", "verdict", "score", "needed", "accuracy", "trivial", "steps", "seconds")
@@ -42,8 +45,8 @@ def tables(
 def _title(architecture: str, records: list[SettingResult]) -> str:
     if not records:
         return architecture
-    parameters = max(r.parameters or 0 for r in records)
-    size = f", {parameters:,} parameters" if parameters else ""
+    found = architecture_of(records)
+    size = f", {found.parameters:,} parameters {counted_for(found)}".rstrip() if found.parameters else ""
     return f"{architecture} ({records[0].preset}{size})"
 
 
@@ -107,11 +110,11 @@ def _row(cells: tuple[str, ...], widths: list[int]) -> str:
 
 
 def _mad_score(records: list[SettingResult], *, partial: bool) -> str:
-    task_scores, mad_score, normalized = scores(records, partial=partial)
-    if mad_score is None:
+    found = architecture_of(records, partial=partial)
+    if found.mad_score is None:
         return "no MAD score: not every setting has a score"
-    tasks = f"mean over {_plural(len(task_scores), 'task')}"
-    return f"MAD score {accuracy_text(mad_score)}, normalised {accuracy_text(normalized)} ({tasks})"
+    mean = "" if part(found) else f" (mean over {_plural(len(found.task_scores), 'task')})"
+    return f"{mad_score_line(found)}, normalised {accuracy_text(found.mad_score_normalized)}{mean}"
 
 
 def _colour(record: ItemResult) -> Colour:

@@ -62,7 +62,13 @@ class Pair(NamedTuple):
     def has_comparable_means(self) -> bool:
         """Whether both MAD scores are means over the same settings, measured in the same way."""
         is_scored = [(bool(scores(row.a)), bool(scores(row.b))) for row in self.settings]
-        return all(a == b for a, b in is_scored) and all(row.mark != "not comparable" for row in self.settings)
+        is_same = all(a == b for a, b in is_scored) and all(row.mark != "not comparable" for row in self.settings)
+        return is_same and len(self.metrics) < 2
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What the MAD scores are made of: of both, or A's and B's. A file of schema 1 has plain accuracy always."""
+        return tuple(dict.fromkeys(one.metric for one in (self.a, self.b) if one))
 
 
 @dataclass(frozen=True, kw_only=True)

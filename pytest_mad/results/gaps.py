@@ -1,11 +1,16 @@
-"""What a report says of itself when it does not have all results: its run was cut short, or it has some shards only."""
+"""What a report says of itself when it does not have all results.
+
+Its run was cut short or it has some shards only, and there is no MAD score; or it was told to measure a part of its
+preset, and the MAD score is one of that part.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from .result import Shards
+from .result import ArchitectureResult, Shards
 
 
 def gaps(*, cut_short: bool, shards: Iterable[Shards]) -> list[str]:
@@ -18,6 +23,24 @@ def headline(*, cut_short: bool, shards: Iterable[Shards]) -> str:
     """The same in front of a title."""
     short = ["Cut short"] if cut_short else []
     return "".join(f"{text}: " for text in [*short, *map(present, shards)])
+
+
+def part(found: ArchitectureResult) -> str:
+    """What the means of an architecture are of, where that is not the whole preset: ``2 of 6 tasks``.
+
+    Where some of a task's settings are missing, ``9 of 27 settings``. Nothing where nobody knows what the preset has.
+    """
+    whole = next((one.preset_tasks for one in found.settings.values() if one.preset_tasks), {})
+    scored = Counter(one.task for one in found.settings.values() if one.normalized is not None)
+    if all(scored[task] >= count for task, count in whole.items()):
+        return ""
+    if all(scored[task] in (0, count) for task, count in whole.items()):
+        return f"{sum(scored[task] > 0 for task in whole)} of {_counted(len(whole), 'task')}"
+    return f"{sum(scored[task] for task in whole)} of {_counted(sum(whole.values()), 'setting')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def present(one: Shards) -> str:

@@ -16,15 +16,15 @@ from pytest_mad.common.files import FileError
 from pytest_mad.common.packages import minor
 
 from .gaps import absent
-from .result import ContractResult, Environment, ItemResult, Run, SettingResult, Shards
+from .result import ArchitectureResult, ContractResult, Environment, ItemResult, Run, SettingResult, Shards
 from .result_file import run_of
 from .verdicts import fails
 
 #: Runs by the names of their files.
 Files = Mapping[str, Run]
 Item = TypeVar("Item", SettingResult, ContractResult)
-#: Of two measurements of one setting these may differ: a stored result takes no time.
-_OF_THE_RUN = ("seconds", "stored", "device")
+#: Of two measurements of one setting these may differ: a stored result takes no time, and schema 1 knew no whole.
+_OF_THE_RUN = ("seconds", "stored", "device", "preset_tasks")
 
 
 class Merged(NamedTuple):
@@ -76,7 +76,9 @@ def merge(files: Files, command: str = "") -> Merged:
         cut_short=any(one.cut_short for one in runs),
         shards=joined(shard for one in runs for shard in one.shards),
     )
-    return Merged(replace(run, environment=_environment(runs)), settings, contracts, list(_warnings(runs)))
+    whole = next((one.preset_tasks for one in runs if one.preset_tasks), {})
+    run = replace(run, environment=_environment(runs), preset_tasks=whole, architectures=_sized(run, runs))
+    return Merged(run, settings, contracts, list(_warnings(runs)))
 
 
 def _preset(files: Files) -> str:
@@ -145,6 +147,15 @@ def _natural(key: tuple[str, str]) -> tuple[object, ...]:
     task, _, rest = name.partition("[")
     digits = [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d{1,18})", rest)]
     return architecture, task, not rest.startswith("baseline"), digits
+
+
+def _sized(run: Run, runs: list[Run]) -> dict[str, ArchitectureResult]:
+    """Architectures with the most parameters that a file has of them: in schema 1 no setting knows its own."""
+    found = {}
+    for name, one in run.architectures.items():
+        counts = [own.architectures[name].parameters for own in runs if name in own.architectures]
+        found[name] = replace(one, parameters=max((count for count in counts if count is not None), default=None))
+    return found
 
 
 # -- where it was measured ------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ annotations are the form of the result file.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pytest_mad.common.records import (
@@ -34,6 +34,8 @@ SettingId = Annotated[
     str,
     Named(re.compile(r"[^\[\]]+\[[^\[\]]+\]"), "settings are named task[baseline] or task[parameter=value]"),
 ]
+#: What MAD's score is made of: the accuracy of tokens, or MAD-Lab's macro average.
+Metric = Literal["accuracy", "compat"]
 #: Verdicts of settings that were not trained to the end.
 _SCORELESS = ("error", "fail", "skipped")
 
@@ -74,12 +76,16 @@ class SettingResult:
     task_version: Annotated[int, Between(0)]
     params: dict[str, Any]
     preset: str
+    #: how many settings the whole preset has of each task; empty where nobody knows
+    preset_tasks: Mapping[TaskName, Count] = field(default_factory=dict)
     verdict: Outcome
     detail: str = ""
     #: of held-out tokens, between 0 and 1
     accuracy: Share | None = None
     #: MAD-Lab's macro average
     accuracy_compat: Share | None = None
+    #: which of the two the recipe publishes
+    metric: Metric = "accuracy"
     #: of sequences that are right at every scored token
     sequence_accuracy: Share | None = None
     #: (accuracy - trivial) / (oracle - trivial)
@@ -126,6 +132,11 @@ class SettingResult:
     def passed(self) -> bool:
         """Whether the verdict is a pass, or open where an open case counts as one."""
         return self.verdict == "pass" or (self.verdict == "inconclusive" and self.tolerant)
+
+    @property
+    def published(self) -> float | None:
+        """The accuracy that counts in MAD's score, by the recipe's metric."""
+        return self.accuracy_compat if self.metric == "compat" else self.accuracy
 
     @property
     def needed(self) -> float | None:
@@ -180,6 +191,11 @@ class ContractResult:
         return "; ".join(filter(None, (self.detail, *(f"warning: {one}" for one in self.warned))))
 
 
+def metric_name(settings: Iterable[SettingResult]) -> str:
+    """What settings publish: ``accuracy``, ``compat``, or ``accuracy and compat`` where their recipes differ."""
+    return " and ".join(sorted({one.metric for one in settings})) or "accuracy"
+
+
 #: What an item of the suite leaves.
 ItemResult = SettingResult | ContractResult
 
@@ -188,13 +204,29 @@ ItemResult = SettingResult | ContractResult
 class ArchitectureResult:
     """Everything that was measured of one architecture."""
 
+    #: of its largest model: vocabulary and length of a setting may change it
     parameters: Count | None
     state_size: Count | None
+    #: by the metric of the recipes, as is the MAD score
     task_scores: Mapping[TaskName, Share]
     mad_score: Share | None
+    #: the same by either metric, whichever is published
+    mad_score_accuracy: Share | None
+    mad_score_compat: Share | None
     mad_score_normalized: Score | None
     contracts: Mapping[PlainName, ContractResult]
     settings: Mapping[SettingId, SettingResult]
+
+    @property
+    def largest(self) -> str | None:
+        """The first setting whose model has that many parameters; None where no setting knows its own."""
+        counts = ((name, one.parameters) for name, one in self.settings.items())
+        return next((name for name, count in counts if count is not None and count == self.parameters), None)
+
+    @property
+    def metric(self) -> str:
+        """What the MAD score is made of."""
+        return metric_name(self.settings.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,6 +263,8 @@ class Run:
     """All results of a run, or of several that were merged."""
 
     preset: str
+    #: how many settings it has of each task, whichever of them this run took; empty where nobody knows
+    preset_tasks: Mapping[TaskName, Count]
     #: what reproduces it
     command: str
     #: by Ctrl-C or ``-x``: then there are no MAD scores

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import platform
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
 from pytest_mad.common.errors import suggestion
 from pytest_mad.common.files import FileError, read_json
@@ -21,7 +22,7 @@ from .result import ArchitectureResult, ContractResult, Environment, ItemResult,
 from .upgrade import SCHEMA, named_objects, objects, upgrade
 
 #: Keys of a setting, and of a contract, that stand above it in the file, and of a contract those that it leaves out.
-_ABOVE_SETTING = ("architecture", "setting", "preset", "parameters", "state_size")
+_ABOVE_SETTING = ("architecture", "setting", "preset", "preset_tasks", "state_size")
 _ABOVE_CONTRACT = ("architecture", "contract", "seconds", "stored")
 
 
@@ -40,25 +41,24 @@ def run_of(
     one that ran only some ``shards`` of a suite.
     """
     shards = tuple(shards)
-    by_architecture: dict[str, dict[str, SettingResult]] = defaultdict(dict)
-    checked: dict[str, dict[str, ContractResult]] = defaultdict(dict)
+    measured: dict[str, list[SettingResult]] = defaultdict(list)
+    checked: dict[str, list[ContractResult]] = defaultdict(list)
     for contract in contracts:
-        checked[contract.architecture][contract.contract] = contract
+        checked[contract.architecture].append(contract)
     for result in settings:
-        own = by_architecture[result.architecture]
-        # The suite and a user's test may measure the same setting; the worse verdict must not get lost.
-        if result.setting not in own or result.verdict != "pass":
-            own[result.setting] = result
-    devices = sorted({r.device for own in by_architecture.values() for r in own.values()})
+        measured[result.architecture].append(result)
+    counts = (one.preset_tasks for own in measured.values() for one in own if one.preset == preset)
+    devices = sorted({result.device for own in measured.values() for result in own})
     partial = cut_short or bool(shards)
-    names = sorted({*by_architecture, *checked})
+    names = sorted({*measured, *checked})
     return Run(
         preset=preset,
+        preset_tasks=next(filter(None, counts), {}),
         command=command,
         cut_short=cut_short,
         shards=shards,
         environment=environment(devices),
-        architectures={name: _architecture(by_architecture[name], checked[name], partial=partial) for name in names},
+        architectures={name: architecture_of(measured[name], checked[name], partial=partial) for name in names},
     )
 
 
@@ -72,40 +72,75 @@ def environment(devices: list[str]) -> Environment:
     )
 
 
-def scores(
-    settings: Iterable[SettingResult], *, partial: bool = False
-) -> tuple[dict[str, float], float | None, float | None]:
-    """Task scores, MAD score and its normalised twin: means over settings, then over tasks.
+class Scores(NamedTuple):
+    """Means over the settings of each task, then over tasks."""
+
+    #: by the metric of the recipes, as is the MAD score
+    tasks: dict[str, float]
+    mad_score: float | None = None
+    #: the MAD score by either metric, whichever is published
+    accuracy: float | None = None
+    compat: float | None = None
+    normalized: float | None = None
+
+
+def scores(settings: Iterable[SettingResult], *, partial: bool = False) -> Scores:
+    """Task scores and MAD scores.
 
     There is no MAD score when a setting that was not skipped has none, or was not reached: leaving out what failed
     would raise the mean.
     """
-    raw, normalized = defaultdict(list), defaultdict(list)
-    is_complete = not partial
+    asked = [result for result in settings if result.verdict != "skipped" or result.normalized is not None]
+    found = [result for result in asked if result.published is not None and result.normalized is not None]
+    tasks = _task_means(found, lambda result: result.published)
+    if partial or not found or len(found) < len(asked):
+        return Scores(tasks)
+    return Scores(
+        tasks,
+        mad_score=mean(tasks.values()),
+        accuracy=_mean(found, lambda result: result.accuracy),
+        compat=_mean(found, lambda result: result.accuracy_compat),
+        normalized=_mean(found, lambda result: result.normalized),
+    )
+
+
+def _mean(settings: Iterable[SettingResult], value: Callable[[SettingResult], float | None]) -> float | None:
+    """Over tasks; None where a setting lacks the value."""
+    settings = list(settings)
+    if any(value(result) is None for result in settings):
+        return None
+    return mean(_task_means(settings, value).values())
+
+
+def _task_means(settings: Iterable[SettingResult], value: Callable[[SettingResult], float | None]) -> dict[str, float]:
+    by_task: dict[str, list[float]] = defaultdict(list)
     for result in settings:
-        if result.accuracy is not None and result.normalized is not None:
-            raw[result.task].append(result.accuracy)
-            normalized[result.task].append(result.normalized)
-        elif result.verdict != "skipped":
-            is_complete = False
-    task_scores = {task: mean(values) for task, values in raw.items()}
-    if not task_scores or not is_complete:
-        return task_scores, None, None
-    return task_scores, mean(task_scores.values()), mean(map(mean, normalized.values()))
+        number = value(result)
+        if number is not None:
+            by_task[result.task].append(number)
+    return {task: mean(numbers) for task, numbers in by_task.items()}
 
 
-def _architecture(
-    settings: Mapping[str, SettingResult], contracts: Mapping[str, ContractResult], *, partial: bool
+def architecture_of(
+    settings: Iterable[SettingResult], contracts: Iterable[ContractResult] = (), *, partial: bool = False
 ) -> ArchitectureResult:
-    task_scores, mad_score, mad_score_normalized = scores(settings.values(), partial=partial)
+    """Everything that was measured of one architecture; ``partial`` where results are missing."""
+    own: dict[str, SettingResult] = {}
+    for result in settings:
+        # The suite and a user's test may measure the same setting; the worse verdict must not get lost.
+        if result.setting not in own or result.verdict != "pass":
+            own[result.setting] = result
+    found = scores(own.values(), partial=partial)
     return ArchitectureResult(
-        parameters=max((s.parameters for s in settings.values() if s.parameters is not None), default=None),
-        state_size=max((s.state_size for s in settings.values() if s.state_size is not None), default=None),
-        task_scores=task_scores,
-        mad_score=mad_score,
-        mad_score_normalized=mad_score_normalized,
-        contracts=contracts,
-        settings=settings,
+        parameters=max((s.parameters for s in own.values() if s.parameters is not None), default=None),
+        state_size=max((s.state_size for s in own.values() if s.state_size is not None), default=None),
+        task_scores=found.tasks,
+        mad_score=found.mad_score,
+        mad_score_accuracy=found.accuracy,
+        mad_score_compat=found.compat,
+        mad_score_normalized=found.normalized,
+        contracts={contract.contract: contract for contract in contracts},
+        settings=own,
     )
 
 
@@ -159,7 +194,8 @@ def _place(found: dict[str, Plain], cls: type, above: dict[str, Plain], *keys: s
 def _place_all(content: dict[str, Plain]) -> None:
     """All that are objects; what is none, the record's own checks will say."""
     for (_, name), one in named_objects(content, "architectures"):
-        shared = {"preset": content.get("preset"), **{key: one.get(key) for key in ("parameters", "state_size")}}
+        shared = {key: content.get(key) for key in ("preset", "preset_tasks")}
+        shared["state_size"] = one.get("state_size")
         for (_, setting), found in named_objects(one, "settings"):
             above = {"architecture": name, "setting": setting, **shared}
             _place(found, SettingResult, above, "architectures", name, "settings", setting)

@@ -45,10 +45,23 @@ def named_objects(content: Content, *tables: str) -> Iterator[tuple[tuple[str, .
 
 
 def _from_1(content: Content) -> None:
-    """Schema 1 had no warnings but texts that begin so, a *line* for a floor, and in its first days fewer keys."""
+    """Schema 1 had no warnings but texts that begin so, a *line* for a floor, and in its first days fewer keys.
+
+    Its MAD score was always the mean of plain accuracy, whatever the recipe, and its count of parameters stood for all
+    settings.
+    """
+    _refuse("preset_tasks", content)
+    content["preset_tasks"] = {}  # which nobody knows
     for key, default in (("command", ""), ("cut_short", False), ("shards", [])):
         content.setdefault(key, default)
+    for keys, one in named_objects(content, "architectures"):
+        _refuse("mad_score_accuracy", one, *keys)
+        _refuse("mad_score_compat", one, *keys)
+        one |= {"mad_score_accuracy": one.get("mad_score"), "mad_score_compat": None}
     for keys, setting in named_objects(content, "architectures", "settings"):
+        for key in ("metric", "parameters"):
+            _refuse(key, setting, *keys)
+        setting |= {"metric": "accuracy", "parameters": None}
         for key, empty in (("scores", []), ("recipe", ""), ("tolerant", False), ("note", "")):
             setting.setdefault(key, empty)
         baseline = setting.get("baseline")

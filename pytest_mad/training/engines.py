@@ -19,7 +19,7 @@ from pytest_mad.presets.setting import Setting
 
 from .compiled import Later
 from .data import TaskData
-from .trial import Checkpoints, Loss, OutOfTimeError, Progress, Trial, TrialError, as_it_is, train_trial
+from .trial import Checkpoints, Loss, OutOfTimeError, Progress, Trial, TrialError, as_it_is, out_of_time, train_trial
 from .vmap import Member, Outcome, train_members
 
 
@@ -66,8 +66,8 @@ class Job:
     def check_time(self, outcome: Outcome) -> None:
         """Raise :class:`OutOfTimeError` behind a trial that ended too late. It is stored: the next run has it."""
         if not isinstance(outcome, TrialError) and time.monotonic() > self.deadline:
-            total = self.setting.recipe.total_steps(self.setting.params.num_train_examples)
-            raise OutOfTimeError(f"out of time at step {outcome[0].steps} of {total}")
+            trial, _ = outcome
+            raise out_of_time(self.setting, trial.steps, trial.validation.accuracy)
 
 
 #: Of a batch, where a whole one does not fit into memory.

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from pytest_mad.common.determinism import one_thread, seeded
 from pytest_mad.common.records import Between, CurvePoint, Positive, Seed
 from pytest_mad.common.seeds import derive_seed
+from pytest_mad.common.text import round_down
 from pytest_mad.presets.recipe import Point, Recipe
 from pytest_mad.presets.setting import Setting
 from pytest_mad.tasks import IGNORE, Batch
@@ -60,6 +61,13 @@ class Trial:
 
 class OutOfTimeError(TrialError):
     """A trial that would have gone on."""
+
+
+def out_of_time(setting: Setting, step: int, accuracy: float) -> OutOfTimeError:
+    """What is said of a trial that was evaluated at this step, and may not go on: how far it came."""
+    total = setting.recipe.total_steps(setting.params.num_train_examples)
+    reached = round_down(setting.normalized(accuracy))
+    return OutOfTimeError(f"out of time at step {step} of {total}, with a normalised validation score of {reached:.3f}")
 
 
 @dataclass(kw_only=True)
@@ -136,7 +144,7 @@ def train_trial(
             if stopped is None and checkpoints:
                 checkpoints.save(training)
             if stopped is None and time.monotonic() > deadline:
-                raise OutOfTimeError(f"out of time at step {step} of {total}")
+                raise out_of_time(setting, step, found.accuracy)
         trial = Trial(
             point=point,
             seed=seed,

@@ -25,7 +25,6 @@ from pytest_mad.presets.setting import Setting
 from .agreement import compare, loss_alone, refuse
 from .data import TaskData
 from .trial import (
-    OutOfTimeError,
     Progress,
     Trial,
     TrialError,
@@ -37,6 +36,7 @@ from .trial import (
     initial_model,
     loss_of,
     make_optimizer,
+    out_of_time,
     scheduled_lr,
     set_lr,
     shuffled_batches,
@@ -171,8 +171,7 @@ def _judge(
     run.curve.append((step, found.accuracy))
     stopped = ending(setting, run.curve, total)
     if stopped is None:
-        late = time.monotonic() > deadline
-        return OutOfTimeError(f"out of time at step {step} of {total}") if late else None
+        return out_of_time(setting, step, found.accuracy) if time.monotonic() > deadline else None
     model = released(run.model).eval()
     trial = Trial(
         point=point,

@@ -48,7 +48,7 @@ def test_the_tables_are_those_of_a_run(mad, folder):
     before = sorted(folder.iterdir())
     done = mad(*BOTH)
     assert done.out == [
-        "mine (tiny, 1,000 parameters)",
+        "mine (tiny, 1,000 parameters for in-context-recall)",
         "  1 contract holds",
         "                           verdict score needed accuracy trivial steps seconds",
         "  in-context-recall        pass    0.990  0.900    0.995   0.500    20     0.0",

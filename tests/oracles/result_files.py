@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -68,7 +68,11 @@ def contract(name: str, verdict: str = "pass", detail: str = "", architecture: s
 
 
 def content(
-    *records: dict[str, Any], preset: str = "tiny", shards: Sequence[dict[str, Any]] = (), **environment: Any
+    *records: dict[str, Any],
+    preset: str = "tiny",
+    preset_tasks: Mapping[str, int] | None = None,
+    shards: Sequence[dict[str, Any]] = (),
+    **environment: Any,
 ) -> dict[str, Any]:
     """What a result file holds of settings and contracts."""
     settings = [setting_of(record) for record in records if "setting" in record]
@@ -76,6 +80,8 @@ def content(
     parts = [Shards(**shard | {"parts": tuple(shard["parts"])}) for shard in shards]
     found = to_json(run_of(settings, preset, contracts, "pytest --mad-arch=mine:make_model", shards=parts))
     found["environment"] |= environment
+    if preset_tasks is not None:
+        found["preset_tasks"] = dict(preset_tasks)
     return found
 
 
@@ -105,22 +111,23 @@ def unchecked(content: dict[str, Any]) -> Run:
     """As :func:`run`, for names that no file may have."""
     return Run(
         preset=content["preset"],
+        preset_tasks=content["preset_tasks"],
         command=content["command"],
         cut_short=content["cut_short"],
         shards=tuple(Shards(**one | {"parts": tuple(one["parts"])}) for one in content["shards"]),
         environment=Environment(**content["environment"]),
         architectures={
-            name: _architecture(name, one, content["preset"]) for name, one in content["architectures"].items()
+            name: _architecture(name, one, {key: content[key] for key in ("preset", "preset_tasks")})
+            for name, one in content["architectures"].items()
         },
     )
 
 
-def _architecture(name: str, found: dict[str, Any], preset: str) -> ArchitectureResult:
-    sizes = {key: found[key] for key in ("parameters", "state_size")}
+def _architecture(name: str, found: dict[str, Any], whole: dict[str, Any]) -> ArchitectureResult:
     settings = {}
     for setting, one in found["settings"].items():
-        named = {"architecture": name, "setting": "x[baseline]", "task": "x", "preset": preset}
-        settings[setting] = result = setting_of(one | named | sizes)
+        named = {"architecture": name, "setting": "x[baseline]", "task": "x", **whole}
+        settings[setting] = result = setting_of(one | named | {"state_size": found["state_size"]})
         for key, text in (("setting", setting), ("task", one["task"])):  # which no record would bear
             object.__setattr__(result, key, text)
     contracts = {
@@ -172,6 +179,7 @@ def results(draw: st.DrawFn) -> dict[str, Any]:
         "recipe": draw(st.sampled_from(["00ff", "00ff", "ff00", ""])),
         "state_size": draw(st.none() | st.integers(0, 10**6)),
         "seconds": draw(st.floats(0, 1e6)),
+        "metric": draw(st.sampled_from(["accuracy", "accuracy", "compat"])),
     }
     if draw(st.integers(0, 3)) == 0:
         verdict = draw(st.sampled_from(["error", "fail", "skipped"]))
@@ -216,4 +224,7 @@ def contents(draw: st.DrawFn) -> dict[str, Any]:
     records = draw(st.lists(results(), max_size=5)) + draw(st.lists(contracts(), max_size=4))
     torch = draw(st.sampled_from(["2.13.0+cpu", "2.13.1", "2.14.0", None]))
     preset = draw(st.sampled_from(["tiny", "tiny", "smoke"]))
-    return content(*records, preset=preset, shards=draw(st.lists(shards(), max_size=2)), torch=torch)
+    tasks = draw(st.dictionaries(st.sampled_from(TASKS), st.integers(1, 4)))
+    return content(
+        *records, preset=preset, preset_tasks=tasks, shards=draw(st.lists(shards(), max_size=2)), torch=torch
+    )

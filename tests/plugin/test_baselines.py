@@ -292,11 +292,12 @@ def test_time_that_runs_out_behind_the_first_seed_leaves_the_case_open(project, 
         return sweep_seed(architecture, setting, seed, **options | late)
 
     monkeypatch.setattr(sweep, "run_sweep", run_sweep)
-    arguments = ("--mad-baseline=b.json", "--mad-json=out.json", "-k", MEMORIZATION)
+    arguments = ("--mad-baseline=b.json", "--mad-json=out.json", "-k", MEMORIZATION, "--mad-timeout=600")
     result = project.models(*arguments)
     (found,) = project.results()["architectures"]["models"]["settings"].values()
     assert (result.ret, found["verdict"], found["tolerant"]) == (pytest.ExitCode.TESTS_FAILED, "inconclusive", False)
     assert "the highest of 2 new seeds, is below 0.9" in found["detail"]
+    assert found["detail"].endswith(" seeds had decided; the limit is --mad-timeout=600 per setting")
     result = project.models(*arguments, "--mad-inconclusive=pass")
     (found,) = project.results()["architectures"]["models"]["settings"].values()
     assert (result.ret, found["verdict"], found["tolerant"]) == (pytest.ExitCode.OK, "inconclusive", True)

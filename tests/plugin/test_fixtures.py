@@ -91,7 +91,7 @@ def test_options_narrow_down_what_has_no_marker(own):
     result = own(MODEL, RESULT, options=["--mad-tasks=memorization", "--mad-threshold=memorization[vocab_size=24]=1"])
     result.assert_outcomes(passed=2)
     rows = [r"  memorization\S* +pass +1\.000 +0\.500 ", r"  memorization\[vocab_size=24\] +pass +1\.000 +1\.000 "]
-    result.stdout.re_match_lines(rows)
+    result.stdout.re_match_lines([*rows, r"  MAD score of 1 of 2 tasks: \d\.\d{3}, normalised "])
 
 
 def test_a_threshold_for_one_task_leaves_tests_of_other_tasks_alone(own):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 MEMORIZATION, LARGER, RECALL = "memorization[baseline]", "memorization[vocab_size=24]", "in-context-recall[baseline]"
@@ -98,11 +100,16 @@ def test_of_several_seeds_the_lowest_score_counts(settings):
 
 
 def test_running_out_of_time_is_an_error(project):
-    """Not a verdict on the model: no score, and the reason says how far it came."""
+    """Not a verdict on the model: no score, and the reason says how far it came, and which option was too small."""
     result = project.models("--mad-timeout=0.00001", "--mad-json=out.json")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     for setting in project.results()["architectures"]["models"]["settings"].values():
-        assert setting["verdict"] == "error" and "out of time" in setting["detail"]
+        assert setting["verdict"] == "error"
+        assert re.fullmatch(
+            r"out of time at step [12]0 of 20, with a normalised validation score of -?\d\.\d{3}; the limit is "
+            r"--mad-timeout=1e-05 per setting",
+            setting["detail"],
+        )
         assert setting["accuracy"] is None and setting["normalized"] is None
     assert project.models("--mad-timeout=600", "-k", "memorization").ret == pytest.ExitCode.OK
 

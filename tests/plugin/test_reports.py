@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import itertools
 import os
 import re
 import signal
@@ -19,6 +21,7 @@ SETTING_KEYS = {
     "params": dict,
     "accuracy": float,
     "accuracy_compat": float,
+    "metric": str,
     "sequence_accuracy": float,
     "normalized": float,
     "oracle": float,
@@ -31,6 +34,7 @@ SETTING_KEYS = {
     "note": str,
     "verdict": str,
     "detail": str,
+    "parameters": int,
     "best": dict,
     "trials": list,
     "seconds": float,
@@ -85,7 +89,7 @@ def test_the_table_has_failing_settings_first_and_the_mad_score_last(project):
     recall = found["settings"][RECALL]
     lines = result.outlines[next(i for i, line in enumerate(result.outlines) if "= MAD =" in line) :]
     heading, columns, first, reason, second, third, score, other, _, error = lines[1:11]
-    assert heading == f"models (tiny, {found['parameters']} parameters)"
+    assert heading == f"models (tiny, {found['parameters']} parameters for {LARGER})"
     assert columns.split()[:3] == ["verdict", "score", "needed"]
     shown = Decimal(recall["normalized"]).quantize(Decimal("0.001"), ROUND_FLOOR)
     assert first.split()[:4] == ["in-context-recall", "fail", str(shown), "1.000"]
@@ -96,6 +100,88 @@ def test_the_table_has_failing_settings_first_and_the_mad_score_last(project):
     )
     assert other == "broken (tiny)" and error.split()[1:3] == ["error", "-"]
     assert sum("MAD score" in line for line in lines) == 1
+
+
+def test_under_the_metric_compat_the_mad_score_is_mad_lab_s_and_says_so(project, monkeypatch):
+    """In every report, with plain accuracy's beside it. The 32 sequences of these test sets are one batch."""
+    summary = project.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    preset = (project.path / "tiny.toml").read_text().replace("[recipe]", '[recipe]\nmetric = "compat"')
+    (project.path / "compat.toml").write_text(preset)
+    reports = ("--mad-json=out.json", "--mad-html=out.html", "--mad-benchmark-json=bench.json")
+    names = ("--mad-arch=models:make_model", "--mad-arch=other=models:plain")
+    result = project.bare("--mad-preset=compat.toml", *reports, *names, "-k", "not contract")
+    found = project.results()["architectures"]["models"]
+    settings = found["settings"]
+    by_task = [[settings[MEMORIZATION], settings[LARGER]], [settings[RECALL]]]
+
+    def by(key):
+        return sum(sum(one[key] for one in own) / len(own) for own in by_task) / len(by_task)
+
+    assert found["mad_score"] == found["mad_score_compat"] == pytest.approx(by("accuracy_compat"))
+    assert found["mad_score_accuracy"] == pytest.approx(by("accuracy")) != found["mad_score"]
+    assert {one["metric"] for one in settings.values()} == {"compat"}
+    shown = f"{found['mad_score']:.3f} (compat; accuracy {found['mad_score_accuracy']:.3f})"
+    assert f"  MAD score {shown}, normalised {found['mad_score_normalized']:.3f} (mean over 2 tasks)" in result.outlines
+    assert f"**MAD score {shown}**, normalised " in summary.read_text()
+    page = (project.path / "out.html").read_text()
+    assert f"<dd>{shown}</dd>" in page and "Mean accuracy (compat) over" in page
+    assert f"<b>{shown[:5]}</b><small>{shown[7:-1]}</small>" in page
+    chart = next(entry for entry in project.results("bench.json") if entry["name"] == "models: MAD score")
+    assert chart["unit"] == "compat" and chart["value"] == pytest.approx(found["mad_score"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "part"),
+    [
+        (["--mad-tasks=memorization"], "1 of 2 tasks"),
+        (["mad::models::in-context-recall"], "1 of 2 tasks"),
+        (["-k", "baseline"], "2 of 3 settings"),
+    ],
+)
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]])
+def test_the_mad_score_of_a_part_of_the_preset_says_so_in_every_report(project, monkeypatch, chosen, part, workers):
+    """However it was chosen, and from workers too. The JSON file has the number as ever, and what the preset has."""
+    summary = project.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    result = project.models(*chosen, *workers, "--mad-json=out.json", "--mad-html=out.html")
+    content = project.results()
+    found = content["architectures"]["models"]
+    assert content["preset_tasks"] == {"memorization": 2, "in-context-recall": 1}
+    said = f"MAD score of {part}: {found['mad_score']:.3f}"
+    assert f"  {said}, normalised {found['mad_score_normalized']:.3f}" in result.outlines
+    assert f"**{said}**, normalised " in summary.read_text()
+    assert f"<dt>MAD score of {part}</dt><dd>{found['mad_score']:.3f}</dd>" in (project.path / "out.html").read_text()
+
+
+def test_reports_say_whose_parameters_are_counted(project, monkeypatch):
+    """A model's embedding grows with the vocabulary: 24 tokens take more than 16, and these more than 8."""
+    summary = project.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    names = ("--mad-arch=models:make_model", "--mad-arch=other=models:plain")
+    result = project.run(*names, "-k", "not contract", "--mad-json=out.json", "--mad-html=out.html")
+    assert f"models (tiny, 792 parameters for {LARGER})" in result.outlines
+    assert f"; 792 parameters for {LARGER}" in html.unescape(summary.read_text())
+    page = (project.path / "out.html").read_text()
+    assert f"<dt>parameters</dt><dd>792 for {LARGER}</dd>" in page and f"792<small>for {LARGER}</small>" in page
+    counts = {name: one["parameters"] for name, one in project.results()["architectures"]["models"]["settings"].items()}
+    assert counts == {MEMORIZATION: 528, LARGER: 792, RECALL: 264}
+    alone = project.models("-k", "not contract", "--mad-tasks=in-context-recall")
+    assert "models (tiny, 264 parameters for in-context-recall)" in alone.outlines
+
+
+def test_architectures_with_a_part_of_the_preset_say_so_where_they_are_compared(project):
+    """One that cannot compress has a mean of fewer tasks than another."""
+    tasks = (project.path / "compression.toml").read_text().partition("[tasks.")
+    preset = (project.path / "tiny.toml").read_text()
+    (project.path / "both.toml").write_text(f"{preset}\n{''.join(tasks[1:])}")
+    names = ("--mad-arch=models:make_model", "--mad-arch=table=models:table")
+    result = project.bare("--mad-preset=both.toml", *names, "-k", "not contract", "--mad-html=out.html")
+    text = result.stdout.str()
+    assert "MAD score of 2 of 3 tasks: " in text and "(mean over 3 tasks)" in text
+    page = (project.path / "out.html").read_text()
+    assert page.count("<small>of 2 of 3 tasks</small>") == 1
+    assert "Not of the whole preset are the MAD scores of: table (2 of 3 tasks)." in page
 
 
 def test_v_and_q_keep_pytests_own_lines(project):
@@ -179,6 +265,86 @@ def test_the_live_line_fits_the_terminal(project, monkeypatch, columns):
         assert found == ["", *["for models"] * 10, "", "", *["left"] * 10, ""]
 
 
+@pytest.fixture
+def slow_preset(project, monkeypatch):
+    """Four evaluations per setting, 20 s apart by the only clock that progress looks at."""
+    times = itertools.count(0, 20)
+    monkeypatch.setattr("pytest_mad.report.progress.clock", lambda: float(next(times)))
+    preset = (
+        (project.path / "tiny.toml").read_text().replace("evaluate_every = 10", "evaluate_every = 5\nsolved_at = 2")
+    )
+    (project.path / "slow.toml").write_text(preset)
+    return "--mad-preset=slow.toml"
+
+
+def in_the_log(result):
+    """The lines that tell of a setting under way, without scores."""
+    return [re.sub(r"\d\.\d{3}", "A", line) for line in result.outlines if "  validation accuracy " in line]
+
+
+def test_a_log_has_a_line_every_30_seconds_while_a_setting_trains(project, slow_preset):
+    """Where no line can be rewritten: which setting of how many, step of the budget, score, and for how long yet."""
+    result = project.bare(slow_preset, "--mad-arch=models:make_model", "-k", "not contract")
+    assert in_the_log(result) == [
+        "[1/3] memorization  step 10/20  validation accuracy A  4:40 left",
+        "[1/3] memorization  step 20/20  validation accuracy A  4:00 left",
+        "[2/3] memorization[vocab_size=24]  step 10/20  validation accuracy A  3:20 left",
+        "[2/3] memorization[vocab_size=24]  step 20/20  validation accuracy A  2:40 left",
+        "[3/3] in-context-recall  step 10/20  validation accuracy A  0:40 left",
+        "[3/3] in-context-recall  step 20/20  validation accuracy A",
+    ]
+    first, second = (next(i for i, line in enumerate(result.outlines) if line.startswith(f"[{n}/3] mad")) for n in "12")
+    assert second == first + 3  # a line of its own each, and none is empty
+
+
+def test_with_v_the_name_of_a_test_stands_in_front_of_its_outcome_again(project, slow_preset):
+    """It was written before the first line of the log."""
+    result = project.bare(slow_preset, "--mad-arch=models:make_model", "-v", "mad::models::in-context-recall")
+    lines = result.outlines[next(i for i, line in enumerate(result.outlines) if line.startswith("mad::")) :]
+    assert lines[0].split() == [f"mad::models::{RECALL}"]
+    assert [line.split()[:4] for line in lines[1:3]] == [
+        ["in-context-recall", "step", f"{n}/20", "validation"] for n in (10, 20)
+    ]
+    assert lines[3].split()[:2] == [f"mad::models::{RECALL}", "FAILED"]
+
+
+OWN = """
+    import pytest
+    from models import make_model
+
+    @pytest.fixture
+    def mad_model():
+        return make_model
+
+    def test_before():
+        pass
+
+    @pytest.mark.mad(tasks=["in-context-recall"])
+    def test_score(mad_result, capsys):
+        print("printed")
+        assert mad_result.normalized < 2
+        assert capsys.readouterr().out == "printed\\n"
+"""
+
+
+def test_the_log_is_no_part_of_what_a_test_prints(project, slow_preset):
+    """Neither captured nor in JUnit; a test of the user's own goes on behind it."""
+    project.write(test_own=OWN)
+    result = project.bare(slow_preset, "test_own.py", "--junitxml=junit.xml", "-o", "junit_logging=all")
+    result.assert_outcomes(passed=2)
+    assert len(in_the_log(result)) == 2 and "validation accuracy" not in (project.path / "junit.xml").read_text()
+    lines = result.outlines
+    place = next(i for i, line in enumerate(lines) if line.startswith("test_own.py"))
+    assert lines[place] == "test_own.py ." and lines[place + 3].split()[0] == "."
+
+
+@pytest.mark.parametrize("arguments", [["-q"], ["-n", "1"]])
+def test_there_is_no_log_where_it_is_not_wanted_or_not_heard(project, slow_preset, arguments):
+    """A worker of xdist shares reports and files with its controller, and nothing between them."""
+    result = project.bare(slow_preset, "--mad-arch=models:make_model", *arguments, "-k", "not contract")
+    assert in_the_log(result) == []
+
+
 def without_times(text):
     return re.sub(r"\d+\.\d+ ?s\b|\d+\.\d$", "TIME", text, flags=re.MULTILINE)
 
@@ -187,8 +353,10 @@ def test_the_result_file_has_every_promised_key(project):
     """Schema 2 of the design, with plain values of the promised types."""
     project.models("--mad-json=out.json")
     content = project.results()
-    assert sorted(content) == ["architectures", "command", "cut_short", "environment", "preset", "schema", "shards"]
+    keys = "architectures command cut_short environment preset preset_tasks schema shards"
+    assert sorted(content) == keys.split()
     assert content["schema"] == 2 and content["preset"] == "tiny"
+    assert content["preset_tasks"] == {"memorization": 2, "in-context-recall": 1}
     environment = content["environment"]
     assert sorted(environment) == ["device", "plugin", "python", "torch"]
     assert all(isinstance(value, str) and value for value in environment.values())
@@ -198,6 +366,8 @@ def test_the_result_file_has_every_promised_key(project):
     assert sorted(found) == [
         "contracts",
         "mad_score",
+        "mad_score_accuracy",
+        "mad_score_compat",
         "mad_score_normalized",
         "parameters",
         "settings",

@@ -88,7 +88,8 @@ def test_evaluate_suite_scores_every_setting_and_their_means(suite, preset):
     memorization = (accuracy["memorization[baseline]"] + accuracy["memorization[vocab_size=24]"]) / 2
     recall = accuracy["in-context-recall[baseline]"]
     assert suite.task_scores == pytest.approx({"memorization": memorization, "in-context-recall": recall})
-    assert suite.mad_score == pytest.approx((memorization + recall) / 2)
+    assert suite.mad_score == suite.mad_score_accuracy == pytest.approx((memorization + recall) / 2)
+    assert suite.mad_score_compat is not None
     normalized = {name: result.normalized for name, result in suite.results.items()}
     mean = (normalized["memorization[baseline]"] + normalized["memorization[vocab_size=24]"]) / 2
     assert suite.mad_score_normalized == pytest.approx((mean + normalized["in-context-recall[baseline]"]) / 2)

@@ -286,7 +286,7 @@ class RayExecutor:
             self._crew.dismiss(hand)
             why = f"no answer after {seconds:.0f} s"
             if hand.unit:
-                self._fail(hand.unit, f"out of time: {why}; its Ray worker was killed")
+                self._fail(hand.unit, f"out of time: {why}; {self._run.limit()}; its Ray worker was killed")
             else:
                 self._failed_start(why)
 

@@ -200,10 +200,12 @@ class Scatter(NamedTuple):
     dots: list[Dot]
     sizes: list[Tick]
     scores: list[Tick]
+    #: what the scores are called
+    called: str
     label: str
 
 
-def scatter(sizes: dict[str, tuple[int, float]]) -> Scatter | None:
+def scatter(sizes: dict[str, tuple[int, float]], called: str = "MAD score") -> Scatter | None:
     """Architectures by state size, on a logarithmic axis, and score; None where there is none to place."""
     if not sizes:
         return None
@@ -214,14 +216,15 @@ def scatter(sizes: dict[str, tuple[int, float]]) -> Scatter | None:
         name: (SCATTER.across((_log(size) - first) / (last - first)), SCATTER.up((score - low) / (high - low)))
         for name, (size, score) in sizes.items()
     }
-    named = "; ".join(f"{name}: state size {size:,}, MAD score {score:.3f}" for name, (size, score) in sizes.items())
+    titles = {name: f"{name}: state size {size:,}, {called} {score:.3f}" for name, (size, score) in sizes.items()}
     tenths = range(round(low * 10), round(high * 10) + 1)
     return Scatter(
         SCATTER,
-        list(_dots(places, sizes)),
+        list(_dots(places, titles)),
         [Tick(SCATTER.across((_log(tick) - first) / (last - first)), _size_text(tick)) for tick in ticks],
         [Tick(SCATTER.up((tenth / 10 - low) / (high - low)), f"{tenth / 10:.1f}") for tenth in tenths],
-        f"MAD score against state size. {named}.",
+        called,
+        f"MAD score against state size. {'; '.join(titles.values())}.",
     )
 
 
@@ -253,14 +256,13 @@ def _score_range(scores: Sequence[float]) -> tuple[float, float]:
     return low / 10, max(low + 2, math.ceil(max(scores) * 10)) / 10
 
 
-def _dots(places: dict[str, Point], sizes: dict[str, tuple[int, float]]) -> Iterator[Dot]:
+def _dots(places: dict[str, Point], titles: dict[str, str]) -> Iterator[Dot]:
     """Names stand beside their dots, as near as they get without covering a dot or another name."""
     taken = [_area(x - 8, y, 16) for x, y in places.values()]
     for name, (x, y) in places.items():
         text_x, text_y, anchor, area = _name_place(x, y, LETTER * len(name), taken)
         taken.append(area)
-        size, score = sizes[name]
-        yield Dot(name, x, y, text_x, text_y, anchor, f"{name}: state size {size:,}, MAD score {score:.3f}")
+        yield Dot(name, x, y, text_x, text_y, anchor, titles[name])
 
 
 def _name_place(x: int, y: int, width: int, taken: Sequence[Area]) -> tuple[int, int, str, Area]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from statistics import mean
 from typing import Any
@@ -19,8 +19,17 @@ from pytest_mad.common.text import (
     score_text,
     seconds_text,
 )
-from pytest_mad.results.gaps import headline
-from pytest_mad.results.result import ArchitectureResult, Best, ContractResult, Run, SettingResult, TrialResult
+from pytest_mad.report.means import counted_for, mad_score_name, mad_score_notes, mad_score_text, parameters_text
+from pytest_mad.results.gaps import headline, part
+from pytest_mad.results.result import (
+    ArchitectureResult,
+    Best,
+    ContractResult,
+    Run,
+    SettingResult,
+    TrialResult,
+    metric_name,
+)
 from pytest_mad.results.verdicts import fails, is_warning
 
 from .figures import is_best, learning_curves, scatter
@@ -69,13 +78,23 @@ def page(run: Run) -> Page:
         tallies=[("settings", _tally(cases)), ("contracts", _tally(checks))],
         architectures=architectures,
         tasks=tasks,
+        metric=metric_name(one for found in run.architectures.values() for one in found.settings.values()),
         compared=_compared(architectures, found, tasks) if len(architectures) > 1 else [],
-        scatter=scatter(placed),
+        scatter=scatter(placed, _called(found[name] for name in placed)),
+        of_a_part=[
+            f"{name} ({own})" for name, one in found.items() if one.mad_score is not None and (own := part(one))
+        ],
         without_state_size=[name for name, one in found.items() if one.state_size is None],
         no_score=[name for name, one in found.items() if one.state_size is not None and name not in scored],
         environment=[(key, NOTHING if value is None else str(value)) for key, value in asdict(run.environment).items()],
         command=run.command,
     )
+
+
+def _called(scored: Iterable[ArchitectureResult]) -> str:
+    """What their scores are called, if all are called the same."""
+    names = {mad_score_name(one) for one in scored}
+    return names.pop() if len(names) == 1 else "MAD score"
 
 
 def _tally(items: Sequence[Case | Check]) -> list[tuple[str, int]]:
@@ -97,7 +116,9 @@ def _architecture(name: str, found: ArchitectureResult, ids: Ids) -> Architectur
         name=name,
         facts=_facts(found),
         score=accuracy_text(found.mad_score),
+        score_notes=mad_score_notes(found),
         normalized=accuracy_text(found.mad_score_normalized),
+        metric=found.metric,
         columns=columns,
         rows=_rows(cases, columns, found.task_scores),
         cases=cases,
@@ -112,12 +133,12 @@ def _architecture(name: str, found: ArchitectureResult, ids: Ids) -> Architectur
 def _facts(found: ArchitectureResult) -> Facts:
     """The line under an architecture's name."""
     settings = found.settings.values()
-    facts = [("parameters", count_text(found.parameters))]
+    facts = [("parameters", parameters_text(found))]
     if settings:
         state_size = found.state_size
         facts += [
             ("state size", "not stated" if state_size is None else count_text(state_size)),
-            ("MAD score", accuracy_text(found.mad_score)),
+            (mad_score_name(found), mad_score_text(found)),
             ("normalised", accuracy_text(found.mad_score_normalized)),
             ("trained for", seconds_text(sum(one.seconds for one in settings))),
         ]
@@ -201,6 +222,7 @@ def _case_facts(found: SettingResult) -> Facts:
         ("baseline’s floor" if baseline else "threshold", score_text(needed)),
         ("difference", difference_text(difference)),
         ("accuracy", accuracy_text(found.accuracy)),
+        *([("compat", accuracy_text(found.accuracy_compat))] if found.metric == "compat" else []),
         ("trivial", accuracy_text(found.trivial)),
         ("oracle", accuracy_text(found.oracle)),
     ]
@@ -251,6 +273,7 @@ def _compared(
             architecture=one,
             means=list(_means(one, found[one.name], tasks)),
             parameters=count_text(found[one.name].parameters),
+            counted_for=counted_for(found[one.name]),
             state_size=count_text(found[one.name].state_size),
         )
         for one in ordered

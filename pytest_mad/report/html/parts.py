@@ -77,7 +77,10 @@ class Architecture(NamedTuple):
     name: str
     facts: Facts
     score: str
+    #: of which part of the preset the score is, and of which metric, where that is not the usual
+    score_notes: list[str]
     normalized: str
+    metric: str
     columns: list[str]
     rows: list[Row]
     cases: list[Case]
@@ -123,6 +126,8 @@ class Compared(NamedTuple):
     architecture: Architecture
     means: list[Mean]
     parameters: str
+    #: of which setting's model
+    counted_for: str
     state_size: str
 
 
@@ -135,8 +140,10 @@ class Page(NamedTuple):
     tallies: list[tuple[str, list[tuple[str, int]]]]
     architectures: list[Architecture]
     tasks: list[str]
+    metric: str
     compared: list[Compared]
     scatter: Scatter | None
+    of_a_part: list[str]
     without_state_size: list[str]
     no_score: list[str]
     environment: Facts

@@ -282,6 +282,7 @@ def test_the_map_has_a_row_per_task_and_from_left_to_right_what_is_harder():
         *(("frac_noise", value) for value in ("0.4", "0.8")),
     ]
     assert rows(read(setting()), "task")[0] == "task baseline accuracy"
+    assert rows(read(setting(metric="compat")), "task")[0] == "task baseline compat"
 
 
 def test_a_cell_is_coloured_by_score_framed_by_verdict_and_leads_to_the_setting():

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from pytest_mad.report.progress import Course, Work, count_text, duration, finished_line, live_text, time_left
+from pytest_mad.report.progress import Course, Pace, Work, count_text, duration, finished_line, live_text, time_left
 from pytest_mad.results.result import ContractResult
 from tests.oracles.parameters import steady
 
@@ -138,6 +138,12 @@ def test_it_fits_any_width(width, name, left):
 def test_what_is_not_there_leaves_no_gap():
     assert text_of(99, place="", name="", left="") == "step  850/3450  validation accuracy 0.953"
     assert text_of(99, name="", left="") == "[ 3/16]  step  850/3450  validation accuracy 0.953"
+
+
+def test_a_line_of_a_log_is_due_30_seconds_after_the_last_one():
+    """Evaluations come when they come: one that is late does not bring the next one forward."""
+    pace = Pace(100.0)
+    assert [now for now in (110, 129.9, 130, 140, 175, 190, 204.9, 205) if pace.is_due(now)] == [130, 175, 205]
 
 
 def test_a_contract_has_no_number():

@@ -288,6 +288,23 @@ def test_mad_scores_are_compared_over_the_same_settings_only():
     assert "  no MAD score" in shown(content(ERROR), content(ERROR))
 
 
+def test_mad_scores_of_different_metrics_are_not_compared():
+    """A file of schema 1 has plain accuracy's mean even where the recipe publishes the other one."""
+    compat = content(setting(0.96, metric="compat"))
+    assert "  MAD score (compat) 0.980 -> 0.980 (+0.000); normalised 0.960 -> 0.960 (+0.000)" in shown(compat, compat)
+    said = "  MAD score 1.000 in A, 0.980 in B, which are means of accuracy and of compat"
+    assert said in shown(content(PASS), compat)
+
+
+def test_parameters_of_different_settings_are_told_apart():
+    """A larger vocabulary makes a larger model of one and the same architecture."""
+    small, large = setting(parameters=1000), measured("memorization[vocab_size=32]", parameters=2000)
+    assert "mine (2,000 parameters)" in shown(content(small, large), content(large))
+    assert "mine (1,000 -> 1,500 parameters)" in shown(content(small), content(small | {"parameters": 1500}))
+    said = "mine (parameters 2,000 for memorization[vocab_size=32] -> 1,000 for memorization)"
+    assert said in shown(content(small, large), content(small), columns=200)
+
+
 # -- warnings and the result ----------------------------------------------------------------------------------------
 
 

@@ -29,12 +29,11 @@ def record(setting="memorization[baseline]", accuracy=0.75, normalized=0.5, arch
         params={"vocab_size": 16},
         preset="tiny",
         accuracy=accuracy,
-        accuracy_compat=accuracy,
         sequence_accuracy=accuracy,
         normalized=normalized,
         oracle=1.0,
         trivial=0.5,
-        **{"verdict": "pass", "parameters": 10, "state_size": None} | changes,
+        **{"verdict": "pass", "parameters": 10, "state_size": None, "accuracy_compat": accuracy} | changes,
     )
     return plain(result)
 
@@ -62,10 +61,32 @@ RECORDS = [
 
 def test_the_mad_score_is_the_mean_of_the_means_of_each_task():
     """(1 + 1/2)/2 = 3/4 and 1/4 make 1/2, not the mean of three; normalised (1 + 0.2)/2 = 0.6 and 0.1 make 0.35."""
-    task_scores, mad_score, normalized = scores(RECORDS)
-    assert task_scores == {"memorization": 0.75, "compression": 0.25}
-    assert mad_score == pytest.approx(0.5)
-    assert normalized == pytest.approx(0.35)
+    found = scores(RECORDS)
+    assert found.tasks == {"memorization": 0.75, "compression": 0.25}
+    assert found.mad_score == pytest.approx(0.5)
+    assert found.normalized == pytest.approx(0.35)
+
+
+def test_under_the_metric_compat_the_mad_score_is_that_of_accuracy_compat():
+    """(0.9 + 0.3)/2 = 0.6 and 0.2 make 0.4; plain accuracy still 0.5, which stands beside it, as in the other case."""
+    compat = [r | {"accuracy_compat": c} for r, c in zip(RECORDS, (0.9, 0.3, 0.2, None), strict=True)]
+    by_compat = [r | {"metric": "compat"} for r in compat]
+    assert scores(by_compat).tasks == pytest.approx({"memorization": 0.6, "compression": 0.2})
+    for records, published in ((compat, 0.5), (by_compat, 0.4)):
+        found = scores(records)
+        assert (found.mad_score, found.accuracy, found.compat) == pytest.approx((published, 0.5, 0.4))
+        assert found.normalized == pytest.approx(0.35)
+        mine = result_file(records, "tiny")["architectures"]["mine"]
+        assert (mine["mad_score"], mine["mad_score_accuracy"]) == pytest.approx((published, 0.5))
+        assert (mine["mad_score_compat"], mine["mad_score_normalized"]) == pytest.approx((0.4, 0.35))
+
+
+def test_each_setting_counts_by_the_metric_of_its_own_recipe():
+    """A preset may give single settings a recipe of their own."""
+    records = [record("a[baseline]", 0.5, accuracy_compat=0.1), record("b[baseline]", 0.5, metric="compat")]
+    records[1]["accuracy_compat"] = 0.3
+    assert scores(records).mad_score == pytest.approx((0.5 + 0.3) / 2)
+    assert module.architecture_of(map(setting_of, records)).metric == "accuracy and compat"
 
 
 def test_without_the_score_of_a_setting_there_is_no_mad_score():
@@ -73,9 +94,9 @@ def test_without_the_score_of_a_setting_there_is_no_mad_score():
     assert scores(RECORDS[:3]) == scores(RECORDS)
     for verdict in ("error", "fail"):
         broken = unfinished("fuzzy-in-context-recall[baseline]", verdict=verdict)
-        assert scores([*RECORDS, broken]) == (scores(RECORDS)[0], None, None)
-    assert scores([unfinished("memorization[baseline]")]) == ({}, None, None)
-    assert scores([]) == ({}, None, None)
+        assert scores([*RECORDS, broken]) == (scores(RECORDS).tasks, None, None, None, None)
+    assert scores([unfinished("memorization[baseline]")]) == ({}, None, None, None, None)
+    assert scores([]) == ({}, None, None, None, None)
 
 
 @steady
@@ -83,18 +104,19 @@ def test_without_the_score_of_a_setting_there_is_no_mad_score():
 def test_the_mad_score_weighs_tasks_equally(settings):
     """However many settings each has, and in whatever order they finished."""
     records = [record(f"{task}[{i}]", accuracy, accuracy / 2) for i, (task, accuracy) in enumerate(settings)]
-    found, mad_score, normalized = scores(records)
-    means = [sum(a for t, a in settings if t == task) / sum(t == task for t, _ in settings) for task in found]
-    assert mad_score == pytest.approx(sum(means) / len(means))
-    assert normalized == pytest.approx(mad_score / 2)
-    assert scores(records[::-1])[1] == pytest.approx(mad_score)
+    found = scores(records)
+    means = [sum(a for t, a in settings if t == task) / sum(t == task for t, _ in settings) for task in found.tasks]
+    assert found.mad_score == pytest.approx(sum(means) / len(means))
+    assert found.normalized == pytest.approx(found.mad_score / 2)
+    assert scores(records[::-1]).mad_score == pytest.approx(found.mad_score)
 
 
 def test_the_result_file_has_the_form_of_schema_2():
     """Key by key as the design promises it."""
     content = result_file(RECORDS, "tiny")
-    assert set(content) == {"schema", "preset", "command", "cut_short", "shards", "environment", "architectures"}
-    assert (content["schema"], content["preset"]) == (2, "tiny")
+    keys = "schema preset preset_tasks command cut_short shards environment architectures"
+    assert set(content) == set(keys.split())
+    assert (content["schema"], content["preset"], content["preset_tasks"]) == (2, "tiny", {})
     assert set(content["environment"]) >= {"torch", "python", "device", "plugin"}
     assert content["environment"]["device"] == "cpu"
     mine = content["architectures"]["mine"]
@@ -102,12 +124,14 @@ def test_the_result_file_has_the_form_of_schema_2():
     assert mine["state_size"] == 64
     assert mine["task_scores"] == {"memorization": 0.75, "compression": 0.25}
     assert mine["mad_score"] == pytest.approx(0.5)
+    assert (mine["mad_score_accuracy"], mine["mad_score_compat"]) == (mine["mad_score"],) * 2
     assert mine["mad_score_normalized"] == pytest.approx(0.35)
     assert mine["contracts"] == {}
     assert list(mine["settings"]) == [r["setting"] for r in RECORDS]
     setting = mine["settings"]["memorization[baseline]"]
-    promised = """task task_version params accuracy accuracy_compat sequence_accuracy normalized oracle trivial threshold
-        baseline scores recipe verdict tolerant note detail best trials seconds stored device engine"""
+    promised = """task task_version params accuracy accuracy_compat metric sequence_accuracy normalized oracle trivial
+        threshold baseline scores recipe verdict tolerant note detail parameters best trials
+        seconds stored device engine"""
     assert set(setting) == set(promised.split())
     assert setting["params"] == {"vocab_size": 16}
     assert mine["settings"]["selective-copying[baseline]"]["detail"] == "no luck"

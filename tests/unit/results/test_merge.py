@@ -89,6 +89,16 @@ def test_architectures_of_several_jobs_come_together():
     assert to_json(merged.run)["architectures"]["other"] == other["architectures"]["other"]
 
 
+def test_a_file_of_schema_1_keeps_its_count_of_parameters():
+    """No setting has its own there, so nobody knows whose it is."""
+    old = copy.deepcopy(WHOLE)
+    mine = old["architectures"]["mine"]
+    for one in mine["settings"].values():
+        one["parameters"] = None
+    found = merge({"old": old, "new": content(measured("memorization[baseline]", parameters=7))}).run
+    assert (found.architectures["mine"].parameters, found.architectures["mine"].largest) == (1000, None)
+
+
 def test_what_was_cut_short_stays_so():
     merged = merge({"a": FIRST | {"cut_short": True}, "b": SECOND})
     assert to_json(merged.run)["cut_short"] and merged.exit_code == 1 and not merged.missing

@@ -97,8 +97,12 @@ def test_what_a_run_writes_is_read_as_it_was(written):
 
 def as_schema_1(found):
     """What the version before this one would have written."""
+    del found["preset_tasks"]
     for one in found["architectures"].values():
+        one["mad_score"] = one.pop("mad_score_accuracy")
+        del one["mad_score_compat"]
         for setting in one["settings"].values():
+            del setting["metric"], setting["parameters"]
             if setting["baseline"]:
                 setting["baseline"]["line"] = setting["baseline"].pop("floor")
         for checked in one["contracts"].values():
@@ -107,11 +111,22 @@ def as_schema_1(found):
     return found | {"schema": 1}
 
 
+def as_read_from_schema_1(found):
+    """The same without what that version did not write: what the whole preset has, by which metric its recipes score, and
+    how many parameters the model of each setting has. Its MAD score was plain accuracy's, whatever the recipe.
+    """
+    for one in found["architectures"].values():
+        one |= {"mad_score": one["mad_score_accuracy"], "mad_score_compat": None}
+        for setting in one["settings"].values():
+            setting |= {"metric": "accuracy", "parameters": None}
+    return found | {"preset_tasks": {}}
+
+
 @steady
 @given(contents())
 def test_a_file_of_schema_1_is_read_as_one_of_today(written):
     """Floors were lines, and warnings were passes with a text that began so."""
-    assert read(as_schema_1(plain(written))) == plain(written)
+    assert read(as_schema_1(plain(written))) == as_read_from_schema_1(plain(written))
 
 
 @pytest.mark.parametrize(("key", "default"), [("scores", []), ("recipe", ""), ("tolerant", False), ("note", "")])
@@ -124,7 +139,7 @@ def test_keys_that_the_first_files_of_schema_1_did_not_have_get_a_default(key, d
     for name, empty in (("command", ""), ("shards", []), ("cut_short", False)):
         del found[name]
         assert read(found)[name] == empty
-    assert refusal(found | {"schema": 2}) == "the file has no 'command'"
+    assert refusal(found | {"schema": 2, "preset_tasks": {}}) == "the file has no 'command'"
 
 
 def test_a_key_of_today_in_a_file_of_schema_1_is_refused():
@@ -132,6 +147,13 @@ def test_a_key_of_today_in_a_file_of_schema_1_is_refused():
     found = as_schema_1(sample())
     found["architectures"]["mine"]["contracts"]["output"]["warned"] = []
     assert refusal(found) == "architectures.mine.contracts.output has an unknown key 'warned'"
+    found = as_schema_1(sample())
+    found["architectures"]["mine"]["settings"][SETTING]["metric"] = "compat"
+    assert refusal(found) == "architectures.mine.settings[\"memorization[baseline]\"] has an unknown key 'metric'"
+    found = as_schema_1(sample())
+    assert refusal(found | {"preset_tasks": {}}) == "the file has an unknown key 'preset_tasks'"
+    found["architectures"]["mine"]["mad_score_compat"] = 0.5
+    assert refusal(found) == "architectures.mine has an unknown key 'mad_score_compat'"
     found = as_schema_1(sample())
     found["architectures"]["mine"]["settings"]["compression[x=1]"]["baseline"]["floor"] = 0.9
     assert refusal(found) == "architectures.mine.settings[\"compression[x=1]\"].baseline has an unknown key 'floor'"
@@ -221,7 +243,7 @@ def test_so_does_it_in_a_setting(path, value, says):
         (("architectures", "mine", "contracts", "output"), "architectures.mine.contracts.output has an unknown key"),
         (
             ("architectures", "mine", "settings", SETTING),
-            f"architectures.mine.settings[\"{SETTING}\"] has an unknown key 'presets'; did you mean 'best'?",
+            f"architectures.mine.settings[\"{SETTING}\"] has an unknown key 'presets'; did you mean 'parameters'?",
         ),
         (
             ("architectures", "mine", "settings", SETTING, "trials", 0),
@@ -234,7 +256,7 @@ def test_a_key_that_nobody_knows_is_refused_where_it_stands(path, says):
     assert refusal(changed(*path, "presets", to=[[[[[[{}]]]]]])).startswith(says)
 
 
-@pytest.mark.parametrize("key", ["architecture", "setting", "preset", "parameters", "state_size"])
+@pytest.mark.parametrize("key", ["architecture", "setting", "preset", "preset_tasks", "state_size"])
 def test_what_stands_above_a_setting_stands_there_alone(key):
     assert f"has an unknown key {key!r}" in refusal(changed("architectures", "mine", "settings", SETTING, key, to="x"))
 

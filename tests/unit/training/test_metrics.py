@@ -28,10 +28,12 @@ def macro(predictions, targets, classes):
 
 
 def mad_compat(predictions, targets, classes):
-    """MAD-Lab logs the mean of its batches' values."""
+    """MAD-Lab logs the mean of its batches' values, each as often as the batch has sequences."""
     starts = range(0, len(targets), 128)
-    values = [macro(predictions[i : i + 128], targets[i : i + 128], classes) for i in starts]
-    return sum(values) / len(values)
+    values = [
+        macro(predictions[i : i + 128], targets[i : i + 128], classes) for i in starts for _ in targets[i : i + 128]
+    ]
+    return sum(values) / len(values)  # Lightning weighs by the batch's size
 
 
 def micro(predictions, targets):
@@ -72,25 +74,39 @@ def test_accuracies_equal_their_slow_definitions(drawn):
 
 
 @pytest.mark.parametrize("sequences", [127, 128, 129, 256, 300])
-def test_mad_compat_is_the_mean_of_the_values_of_batches_of_128(sequences):
-    """Not the macro average of all sequences at once, from which it differs as soon as there are two batches."""
+def test_mad_compat_is_the_weighed_mean_of_the_values_of_batches_of_128(sequences):
+    """Not the macro average of all sequences at once, from which it differs as soon as there are two batches; nor the
+    plain mean, from which it differs where the last batch is not full.
+    """
     rng = np.random.default_rng(sequences)
     targets = np.minimum(rng.geometric(0.4, (sequences, 3)), 12)  # rare classes are absent from some batches
     predictions = np.where(rng.random(targets.shape) < 0.7, targets, rng.integers(0, 13, targets.shape))
     found = accuracies(predictions, targets).accuracy_compat
     assert found == pytest.approx(mad_compat(predictions, targets, 13))
     at_once = macro(predictions, targets, 13)
-    assert (abs(found - at_once) > 1e-3) == (sequences > 128)
+    assert (abs(found - at_once) > 1e-3) == (sequences > 129)  # of 129 the last one's batch hardly counts
 
 
 def test_mad_compat_of_two_batches_by_hand():
-    """First batch: class 0, all right: 1. Second batch: classes 1 and 2, half of class 1 wrong as 2: (1/2 + 1) / 2."""
-    targets = np.array([[0]] * 128 + [[1]] * 2 + [[2]])
-    predictions = np.array([[0]] * 128 + [[1], [2]] + [[2]])
-    found = accuracies(predictions, targets)
-    assert found.accuracy_compat == pytest.approx((1 + 0.75) / 2)
-    assert found.accuracy == pytest.approx(130 / 131)
-    assert found.sequence_accuracy == pytest.approx(130 / 131)
+    """First batch: class 0, all right: 1. Second batch: classes 1 and 2, half of class 1 wrong as 2: (1/2 + 1) / 2. Where
+    it is full both count alike; with 64 sequences of 192 it counts a third.
+    """
+    for size, expected in ((128, (1 + 0.75) / 2), (64, (2 * 1 + 0.75) / 3)):
+        half = size // 2
+        targets = np.array([[0]] * 128 + [[1]] * half + [[2]] * half)
+        predictions = np.array([[0]] * 128 + [[1]] * (half // 2) + [[2]] * (half // 2) + [[2]] * half)
+        found = accuracies(predictions, targets)
+        assert found.accuracy_compat == pytest.approx(expected)
+        assert found.accuracy == found.sequence_accuracy == pytest.approx((128 + 0.75 * size) / (128 + size))
+
+
+def test_a_batch_without_any_target_counts_as_one_of_accuracy_zero():
+    """As torchmetrics has it: MAD-Lab's mean takes in the 0 that it gives there, with the weight of its sequences."""
+    right, nothing = [[0]] * 128, [[IGNORE]] * 64
+    targets = np.array(right + nothing)
+    found = accuracies(np.zeros_like(targets), targets)
+    assert found.accuracy_compat == pytest.approx(2 / 3)
+    assert (found.accuracy, found.sequence_accuracy) == (1, 1)
 
 
 def test_one_stray_prediction_of_an_absent_class_lowers_mad_compat():
