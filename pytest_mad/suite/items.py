@@ -19,7 +19,7 @@ import pytest
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.executors.inline import Executor, Inline
-from pytest_mad.executors.ray.units import most_trials
+from pytest_mad.executors.ray.units import most_seeds, most_trials
 from pytest_mad.presets.setting import Setting
 from pytest_mad.report.progress import Work, live_progress
 from pytest_mad.results.result import ItemResult
@@ -154,6 +154,7 @@ def work(architecture: Architecture, setting: Setting, run: RunOptions) -> Work:
         architecture=architecture.name,
         name=setting.id.removesuffix("[baseline]"),
         cost=setting.cost,
+        most_seeds=most_seeds(setting, run),
         most_trials=most,
         may_end_early=may_race or recipe.solved_at <= 1 or recipe.hopeless_after < 1,
     )
