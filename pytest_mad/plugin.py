@@ -84,10 +84,11 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     records = config.stash[SESSION].records
     if records:
-        from pytest_mad.suite.outputs import print_annotations, print_tables
+        from pytest_mad.suite.outputs import print_annotations, print_recorded, print_tables
 
         if terminalreporter.verbosity >= 0:
             print_tables(config, records, terminalreporter)
+        print_recorded(records, terminalreporter)
         for trouble in records.hook_troubles:
             terminalreporter.write_line(trouble, yellow=True)
         print_annotations(config, records, terminalreporter)

@@ -79,7 +79,7 @@ def _describe(logits: Tensor, cuts: IntArray) -> str | None:
     row, position = (int(i) for i in leaks.nonzero()[0])
     return (
         f"not causal: the logits at position {position} change by {float(moved[row, position]):.2g} of their size "
-        f"when only tokens from position {int(cuts[row])} on change; is a causal mask missing?"
+        f"when only tokens from position {int(cuts[row])} on change; is a causal mask or left padding missing?"
     )
 
 

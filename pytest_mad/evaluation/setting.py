@@ -28,9 +28,13 @@ from .requirement import BaselineWarning, Requirement, requirement_of, threshold
 if TYPE_CHECKING:
     import torch
 
-    from pytest_mad.training.trial import Progress, Trial
+    from pytest_mad.training.trial import Trial
 
     from .sweep import Sweep
+
+
+#: ``report(seed, step, total_steps, validation_accuracy)``, called after each evaluation; the first seed is number 1.
+SeedProgress = Callable[[int, int, int, float], None]
 
 
 class ContractBrokenError(Exception):
@@ -63,7 +67,7 @@ def joined(*parts: str) -> str:
 
 
 def run_setting(
-    architecture: Architecture, setting: Setting, options: RunOptions, progress: Progress | None = None
+    architecture: Architecture, setting: Setting, options: RunOptions, progress: SeedProgress | None = None
 ) -> SettingResult:
     """Sweep seeds, as many as the requirement takes, and judge the scores.
 
@@ -147,25 +151,32 @@ def sweeper(
     requirement: Requirement,
     options: RunOptions,
     device: torch.device,
-    progress: Progress | None,
+    progress: SeedProgress | None,
 ) -> Callable[[int], Sweep]:
     """What trains the sweep of a seed; the time for all of them runs from now on."""
     from pytest_mad.training.engines import choose_engine
 
     from .sweep import run_sweep
 
-    return functools.partial(
-        run_sweep,
-        architecture,
-        setting,
-        requirement=requirement,
-        device=device,
-        data_dir=options.data_dir,
-        progress=progress,
-        deadline=math.inf if options.timeout is None else time.monotonic() + options.timeout,
-        store=open_store(options.store) if options.store else None,
-        engine=choose_engine(options.engine),
-    )
+    deadline = math.inf if options.timeout is None else time.monotonic() + options.timeout
+    store = open_store(options.store) if options.store else None
+
+    def sweep(seed: int) -> Sweep:
+        number = seed - requirement.first_seed + 1
+        return run_sweep(
+            architecture,
+            setting,
+            seed,
+            requirement=requirement,
+            device=device,
+            data_dir=options.data_dir,
+            progress=progress and functools.partial(progress, number),
+            deadline=deadline,
+            store=store,
+            engine=choose_engine(options.engine),
+        )
+
+    return sweep
 
 
 def run_sweeps(
@@ -201,7 +212,7 @@ def run_sweeps(
 
 
 def run_and_judge(
-    architecture: Architecture, setting: Setting, options: RunOptions, progress: Progress | None = None
+    architecture: Architecture, setting: Setting, options: RunOptions, progress: SeedProgress | None = None
 ) -> Measured:
     """As :func:`run_setting`, with every error turned into a verdict for this one setting."""
     started = time.monotonic()

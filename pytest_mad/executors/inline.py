@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.evaluation.contract import run_contract
 from pytest_mad.evaluation.options import RunOptions
-from pytest_mad.evaluation.setting import Measured, choose_device, run_and_judge
+from pytest_mad.evaluation.setting import Measured, SeedProgress, choose_device, run_and_judge
 from pytest_mad.presets.setting import Setting
 from pytest_mad.results.result import ContractResult
-
-if TYPE_CHECKING:
-    from pytest_mad.training.trial import Progress
 
 
 class Executor(Protocol):
     """Gives an item its result, whenever that item asks."""
 
-    def setting(self, architecture: Architecture, setting: Setting, progress: Progress | None) -> Measured:
+    def setting(self, architecture: Architecture, setting: Setting, progress: SeedProgress | None) -> Measured:
         """The verdict on a setting."""
 
     def contract(self, architecture: Architecture, name: str) -> tuple[ContractResult, str]:
@@ -31,7 +28,7 @@ class Inline:
     def __init__(self, run: RunOptions, sizes: Setting) -> None:
         self._run, self._sizes = run, sizes
 
-    def setting(self, architecture: Architecture, setting: Setting, progress: Progress | None) -> Measured:
+    def setting(self, architecture: Architecture, setting: Setting, progress: SeedProgress | None) -> Measured:
         return run_and_judge(architecture, setting, self._run, progress)
 
     def contract(self, architecture: Architecture, name: str) -> tuple[ContractResult, str]:

@@ -14,6 +14,9 @@ from pytest_mad.common.records import plain
 
 from .baseline import SCHEMA, Entry, read_entries
 
+#: Settings of an architecture that are named where a line says what was recorded.
+_MOST_NAMED = 8
+
 
 class Measured(Protocol):
     """What a baseline records of a setting's result."""
@@ -130,6 +133,28 @@ def update_baseline(path: Path, results: Sequence[Measured]) -> list[str]:
         write_entries(path, merged(old, entries))
     for architecture, setting in sorted(unclear):
         raise FileError(f"{architecture}, {setting} was measured twice with different scores, so it is not recorded")
+    return [said(path, entries, len(results)), *doubts(old, entries)]
+
+
+def said(path: Path, entries: Mapping[str, Mapping[str, Entry]], asked: int) -> str:
+    """One line about what was recorded: in which file, of which architectures, with which seeds, and which settings."""
     count = sum(map(len, entries.values()))
-    said = f"{count} of {len(results)} settings recorded in {path}" if count else "nothing was recorded"
-    return [said, *doubts(old, entries)]
+    if not count:
+        return f"nothing was recorded in {path}"
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, own in entries.items():
+        for setting, entry in own.items():
+            alike.setdefault((name, _seeds(entry)), []).append(setting.removesuffix("[baseline]"))
+    told = (f"{name}, {seeds}: {_some(settings)}" for (name, seeds), settings in alike.items())
+    return f"{count} of {asked} settings recorded in {path}: {'; '.join(told)}"
+
+
+def _seeds(entry: Entry) -> str:
+    first, last = entry.first_seed, entry.next_seed - 1
+    return f"seed {first}" if first == last else f"seeds {first} to {last}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """All names, or so many as one reads, and the number of the others."""
+    rest = len(names) - _MOST_NAMED
+    return ", ".join(names) if rest <= 1 else f"{', '.join(names[:_MOST_NAMED])} and {rest} more"

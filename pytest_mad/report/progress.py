@@ -29,6 +29,7 @@ class Work(NamedTuple):
     name: str
     #: proportional to the time of a trial
     cost: float
+    most_seeds: int
     #: of all recipe points and seeds
     most_trials: int
     may_end_early: bool
@@ -108,19 +109,22 @@ def count_text(number: int, total: int) -> str:
     return f"[{number:{len(str(total))}}/{total}]" if total > 1 else ""
 
 
-def live_text(*, place: str, name: str, step: int, total: int, accuracy: float, left: str, width: int) -> str:
+def live_text(
+    *, place: str, name: str, seed: str, step: int, total: int, accuracy: float, left: str, width: int
+) -> str:
     """The longest text that fits: shorter words first, then a shorter name, then less.
 
-    ``place`` is the setting's number. What is empty is left out.
+    ``place`` is the setting's number, ``seed`` that of its seed. What is empty is left out.
     """
     steps, score = f"{step:{len(str(total))}}/{total}", f"accuracy {accuracy:.3f}"
-    room = width - len("  ".join(filter(None, (f"{place} ", steps, score, left))))
+    room = width - len("  ".join(filter(None, (f"{place} ", seed, steps, score, left))))
     whole, short = (f"{place} {one}".strip() for one in (name, _shortened(name, room)))
     forms = (
-        (whole, f"step {steps}", f"validation {score}", left),
-        (whole, f"step {steps}", score, left),
-        (whole, steps, score, left),
-        (short, steps, score, left),
+        (whole, seed, f"step {steps}", f"validation {score}", left),
+        (whole, seed, f"step {steps}", score, left),
+        (whole, seed, steps, score, left),
+        (short, seed, steps, score, left),
+        (seed, steps, score, left),
         (steps, score, left),
         (steps, score),
         (steps,),
@@ -140,9 +144,10 @@ def _shortened(name: str, room: int) -> str:
 @contextlib.contextmanager
 def live_progress(
     config: Any, works: Sequence[Work], number: int, courses: list[Course]
-) -> Iterator[Callable[[int, int, float], None] | None]:
+) -> Iterator[Callable[[int, int, int, float], None] | None]:
     """A function that tells of an evaluation; None where nobody would read it.
 
+    It takes the number of the seed, counted from 1, the step, all steps of the trial, and the accuracy.
     It rewrites one line of a terminal; in a log file, whose lines stay, it adds one every `LOG_EVERY` seconds.
     ``config`` is pytest's, ``works`` all settings of the run, of which the one with this number, from 1 on, trains.
     ``courses`` are those that trained before, to which this one is added. An xdist worker has no terminal reporter, and
@@ -157,15 +162,16 @@ def live_progress(
     is_alone = len({work.architecture for work in works}) == 1
     name = course.work.name if is_alone else f"{course.work.architecture}::{course.work.name}"
     is_named = reporter.isatty and reporter.verbosity > 0  # pytest wrote the whole node id, and will count the tests
-    pace = Pace(clock())
+    pace, seeds = Pace(clock()), course.work.most_seeds
 
-    def show(step: int, total: int, accuracy: float) -> None:
+    def show(seed: int, step: int, total: int, accuracy: float) -> None:
         course.evaluated(step, total, clock())
         if not (reporter.isatty or pace.is_due(course.at)):
             return
         text = live_text(
             place="" if is_named else count_text(number, len(works)),
             name="" if is_named else name,
+            seed=f"seed {seed:{len(str(seeds))}}/{seeds}" if seeds > 1 else "",
             step=step,
             total=total,
             accuracy=accuracy,

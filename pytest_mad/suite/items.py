@@ -21,7 +21,7 @@ from pytest_mad.evaluation.contract import FIRST
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.evaluation.setting import broken_contract
 from pytest_mad.executors.inline import Executor, Inline
-from pytest_mad.executors.ray.units import most_trials
+from pytest_mad.executors.ray.units import most_seeds, most_trials
 from pytest_mad.presets.setting import Setting
 from pytest_mad.report.progress import Work, live_progress
 from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
@@ -173,6 +173,7 @@ def work(architecture: Architecture, setting: Setting, run: RunOptions) -> Work:
         architecture=architecture.name,
         name=setting.id.removesuffix("[baseline]"),
         cost=setting.cost,
+        most_seeds=most_seeds(setting, run),
         most_trials=most,
         may_end_early=may_race or recipe.solved_at <= 1 or recipe.hopeless_after < 1,
     )

@@ -98,10 +98,14 @@ def print_tables(config: pytest.Config, records: Records, terminal: Any) -> None
     for line in tables(records.in_order(records.settings), records.in_order(records.contracts), missing):
         markup = {line.colour: True} if line.colour else {}
         terminal.write_line(line.text, bold=line.bold, **markup)
-    for text in records.recorded:
-        terminal.write_line(text)
     for text in records.troubles:
         terminal.write_line(text, yellow=True)
+
+
+def print_recorded(records: Records, terminal: Any) -> None:
+    """What a recording left, however little else is said: a file was written, which people will review."""
+    for text in records.recorded:
+        terminal.write_line(text)
 
 
 def print_annotations(config: pytest.Config, records: Records, terminal: Any) -> None:

@@ -7,13 +7,14 @@ import os
 import re
 import shlex
 import signal
+from pathlib import Path
 
 import pytest
 
 from pytest_mad.evaluation import sweep
 from pytest_mad.gate import baseline as module
-from pytest_mad.gate.baseline import read_entries
-from pytest_mad.gate.recording import write_entries
+from pytest_mad.gate.baseline import Entry, read_entries
+from pytest_mad.gate.recording import said, write_entries
 
 MEMORIZATION, LARGER, RECALL = "memorization[baseline]", "memorization[vocab_size=24]", "in-context-recall[baseline]"
 SETTINGS = [RECALL, MEMORIZATION, LARGER]
@@ -65,12 +66,43 @@ def test_a_recording_says_what_it_does(project):
         [
             "mad: recording 10 seeds per setting, without thresholds",
             "*in-context-recall*",
-            f"2 of 2 settings recorded in {project.path / 'b.json'}",
+            f"2 of 2 settings recorded in {project.path / 'b.json'}: models, seeds 0 to 9: memorization, in-context-recall",
         ]
     )
     entries = read_entries(project.path / "b.json")["models"]
     assert sorted(entries) == [RECALL, MEMORIZATION]
     assert all(len(entry.scores) == 10 for entry in entries.values())
+
+
+@pytest.mark.parametrize("quiet", ["-q", "-qq"])
+def test_a_recording_says_what_it_wrote_at_any_verbosity(project, quiet):
+    """The file, and of which architectures which settings with which seeds it has scores now; or that it has none."""
+    names = ("--mad-arch=models:make_model", "--mad-arch=other=models:plain")
+    update = ("--mad-update-baseline=b.json", "--mad-seeds=2", "--mad-first-seed=3", quiet)
+    result = project.bare("--mad-preset=tiny.toml", *names, *update, "-k", "memorization or (other and recall)")
+    own = "memorization, memorization[vocab_size=24]"
+    said = f"5 of 5 settings recorded in {project.path / 'b.json'}: models, seeds 3 to 4: {own}; other, seeds 3 to 4: {own}, in-context-recall"
+    assert said in result.outlines
+    none = project.bare("--mad-preset=tiny.toml", "--mad-arch=models:broken", *update, "-k", MEMORIZATION)
+    assert f"nothing was recorded in {project.path / 'b.json'}" in none.outlines
+
+
+def test_many_settings_are_not_all_named():
+    entry = Entry(
+        preset="p", params={}, task_version=1, recipe="", torch="2.13", device="cpu", first_seed=5, scores=(1.0,)
+    )
+    entries = {"mine": {f"t[x={i}]": entry for i in range(12)}}
+    text = "12 of 14 settings recorded in b.json: mine, seed 5: t[x=0], t[x=1], t[x=2], t[x=3], t[x=4], t[x=5], t[x=6], t[x=7] and 4 more"
+    assert said(Path("b.json"), entries, 14) == text
+
+
+def test_the_line_of_a_setting_under_way_tells_the_seed(project, monkeypatch):
+    """In a log as on a terminal: a recording trains all of its seeds, where one setting would seem to stand still."""
+    monkeypatch.setattr("pytest_mad.report.progress.LOG_EVERY", 0.0)
+    result = project.models("--mad-update-baseline=b.json", "--mad-seeds=3", "-k", RECALL)
+    lines = [line for line in result.outlines if "  validation accuracy " in line]
+    told = [f"in-context-recall  seed {seed}/3  step {step}/20" for seed in (1, 2, 3) for step in (10, 20)]
+    assert [line.partition("  validation")[0] for line in lines] == told
 
 
 def test_workers_and_order_do_not_change_a_recording(project, recorded):

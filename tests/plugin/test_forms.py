@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).with_name("project")
+ROOT = Path(__file__).parents[2]
 
 #: Default or given name of every architecture, and how it is asked for.
 FORMS = {
@@ -36,7 +38,11 @@ TRANSFORMERS = {
     "forms.llama": "--mad-arch=forms:llama",
     "forms.gpt2": "--mad-arch=forms:gpt2",
     "forms.mamba": "--mad-arch=forms:mamba",
+    "readme": "--mad-arch=readme:make_model",
 }
+(README,) = re.findall(
+    r"^```python\n(from transformers .*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+)
 #: A model without a vector to decode.
 TABLE = {"table": "--mad-arch=table=models:table"}
 HAS_TRANSFORMERS = importlib.util.find_spec("transformers") is not None
@@ -48,6 +54,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("forms")
     for file in PROJECT.glob("*.*"):
         shutil.copy(file, folder)
+    (folder / "readme.py").write_text(README)
     (folder / "folder").mkdir()
     (folder / "folder" / "other.py").write_text("from beside import make_model, plain")
     (folder / "folder" / "beside.py").write_text("from models import make_model, plain")
@@ -93,7 +100,7 @@ def test_every_form_of_architecture_runs(run):
 
 
 def test_transformers_models_run(run):
-    """Llama, GPT-2 and Mamba, built from a tiny config."""
+    """Llama, GPT-2 and Mamba, built from a tiny config; and the README's example, as it stands there."""
     pytest.importorskip("transformers")
     _, output, found = run
     assert verdicts(found, TRANSFORMERS) == dict.fromkeys(TRANSFORMERS, PASSED), output

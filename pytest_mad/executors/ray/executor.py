@@ -21,7 +21,7 @@ from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.common.errors import first_line
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.evaluation.requirement import BaselineWarning, requirement_of, warn_of_another_machine
-from pytest_mad.evaluation.setting import Measured, choose_device, conclude, run_sweeps, stopped_by
+from pytest_mad.evaluation.setting import Measured, SeedProgress, choose_device, conclude, run_sweeps, stopped_by
 from pytest_mad.gate.baseline import BaselineError, MissingEntryError
 from pytest_mad.presets.setting import Setting
 from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
@@ -34,7 +34,6 @@ from .units import CONTRACT_COST, RETRIES, Key, Unit, Waiting, units_of
 
 if TYPE_CHECKING:
     from pytest_mad.evaluation.sweep import Part
-    from pytest_mad.training.trial import Progress
 
 #: Seconds between two looks at what no worker reports: time that is up, a cluster that is gone.
 TICK = 1.0
@@ -112,7 +111,7 @@ class RayExecutor:
         self._waiting = Waiting(units)
         self._thread.start()
 
-    def setting(self, architecture: Architecture, setting: Setting, progress: Progress | None) -> Measured:
+    def setting(self, architecture: Architecture, setting: Setting, progress: SeedProgress | None) -> Measured:
         """Wait for a setting. Warnings about its baseline are given here."""
         result, traceback = self._result(Key(architecture.name, setting.id))
         try:

@@ -71,9 +71,13 @@ def separate_trials(architecture: Architecture, setting: Setting, run: RunOption
 
 def most_trials(setting: Setting, run: RunOptions) -> int:
     """Trials of a setting if none of its sweeps ends early; a stack counts as one."""
+    return most_seeds(setting, run) * (1 if run.engine == "vmap" else len(setting.recipe.points))
+
+
+def most_seeds(setting: Setting, run: RunOptions) -> int:
+    """Seeds of a setting if none of them decides before the others."""
     gate = setting.gate
-    seeds = run.seeds or (gate.baseline_seeds if run.record else gate.seeds if run.baseline else 1)
-    return seeds * (1 if run.engine == "vmap" else len(setting.recipe.points))
+    return run.seeds or (gate.baseline_seeds if run.record else gate.seeds if run.baseline else 1)
 
 
 class Waiting:

@@ -105,6 +105,13 @@ def normalised_over_time(tokens):
     return (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 0.1)
 
 
+def centred_convolution(tokens):
+    """A filter of three tokens, padded on both sides: it sees one ahead."""
+    x = embedded(tokens).transpose(1, 2)
+    kernel = torch.randn(VOCAB, VOCAB, 3, generator=torch.Generator().manual_seed(1))
+    return nn.functional.conv1d(x, kernel, padding=1).transpose(1, 2)
+
+
 CAUSAL = {"tokens": embedded, "mean": running_mean, "convolution": fft_convolution, "attention": attention}
 
 
@@ -118,12 +125,30 @@ def test_a_causal_model_passes(name, length):
 @pytest.mark.parametrize("length", [2, 16, 66, 300])
 @pytest.mark.parametrize(
     "logits",
-    [ahead(1), circular_convolution, lambda tokens: attention(tokens, mask=False), normalised_over_time],
-    ids=["one ahead", "circular convolution", "attention without mask", "normalised over time"],
+    [
+        ahead(1),
+        circular_convolution,
+        centred_convolution,
+        lambda tokens: attention(tokens, mask=False),
+        normalised_over_time,
+    ],
+    ids=[
+        "one ahead",
+        "circular convolution",
+        "centred convolution",
+        "attention without mask",
+        "normalised over time",
+    ],
 )
 def test_a_model_that_looks_ahead_everywhere_is_found(logits, length):
     """In short sequences and in those with more positions than there are cuts."""
     assert leak(logits, length).startswith("not causal: ")
+
+
+def test_the_hint_fits_attention_and_convolutions():
+    """A filter has no mask: what it lacks is padding on the left alone."""
+    for logits in (centred_convolution, lambda tokens: attention(tokens, mask=False)):
+        assert leak(logits).endswith(" on change; is a causal mask or left padding missing?")
 
 
 @pytest.mark.parametrize("position", range(15))

@@ -12,7 +12,7 @@ from tests.oracles.parameters import steady
 
 
 def work(architecture="a", cost=1.0, most_trials=1, may_end_early=True):
-    return Work(architecture, "memorization", cost, most_trials, may_end_early)
+    return Work(architecture, "memorization", cost, 1, most_trials, may_end_early)
 
 
 def course(*evaluations, total=100, **what):
@@ -117,7 +117,12 @@ FORMS = [
 
 
 def text_of(width, **changes):
-    parts = {"place": "[ 3/16]", "name": "fuzzy-in-context-recall[vocab_size=128]", "left": "at most 12:10 left"}
+    parts = {
+        "place": "[ 3/16]",
+        "name": "fuzzy-in-context-recall[vocab_size=128]",
+        "seed": "",
+        "left": "at most 12:10 left",
+    }
     return live_text(**(parts | {"step": 850, "total": 3450, "accuracy": 0.9531} | changes), width=width)
 
 
@@ -133,6 +138,14 @@ def test_it_fits_any_width(width, name, left):
     text = text_of(width, name=name, left=left)
     assert len(text) <= max(width, 0) and text == text.strip()
     assert (text == "") == (width < len("850/3450"))
+
+
+def test_the_seed_stands_in_front_of_the_step_for_as_long_as_the_score_and_the_time_fit():
+    """Of several seeds."""
+    whole = text_of(150, seed="seed  3/10")
+    assert whole == FULL.replace("]  step", "]  seed  3/10  step")
+    assert text_of(80, seed="seed  3/10").endswith("  seed  3/10   850/3450  accuracy 0.953  at most 12:10 left")
+    assert text_of(50, seed="seed  3/10") == "850/3450  accuracy 0.953  at most 12:10 left"
 
 
 def test_what_is_not_there_leaves_no_gap():
