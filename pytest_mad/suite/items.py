@@ -25,8 +25,9 @@ from pytest_mad.report.progress import Work, live_progress
 from pytest_mad.results.result import ItemResult
 from pytest_mad.results.verdicts import is_warning
 
+from .arguments import ROOT
 from .keys import COURSES, EXECUTOR, PLAN, RESULT
-from .selection import ROOT, matches, shard_costs
+from .selection import matches, shard_costs
 from .watchdog import marked, watched
 from .xdist import order
 

@@ -52,6 +52,11 @@ class Records:
         return not (self._expected or set()) - self._reported
 
     @property
+    def lack_all(self) -> bool:
+        """Whether items of the suite were to run, and none left a result or was skipped."""
+        return bool(self._expected) and self._reported.isdisjoint(self._expected or ())
+
+    @property
     def expects_nothing(self) -> bool:
         """Whether it is known that no item of the suite is to run."""
         return self._expected == set()
