@@ -72,8 +72,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" or report.skipped:  # mad_result skips at set-up
-        item.config.stash[SESSION].records.attach(item, report)
+    item.config.stash[SESSION].records.complete(item, report)
     return report
 
 

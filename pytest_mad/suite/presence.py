@@ -5,12 +5,13 @@ A green run that has measured nothing, without a word, must not be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from .arguments import ROOT, typed_paths
+from .keys import OWN_ID
 from .option_table import switches
 
 #: Fixtures for which an architecture on the command line is there as well.
@@ -36,7 +37,7 @@ class Presence:
         self._has_run = False
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        self._deselected |= {item.nodeid for item in items if _is_ours(item.nodeid)}
+        self._deselected |= {item.stash[OWN_ID] for item in items if OWN_ID in item.stash}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
@@ -47,18 +48,19 @@ class Presence:
         if self._config.pluginmanager.hasplugin("dsession"):  # its workers collect
             return
         self._uses_fixture = any(FIXTURES & set(getattr(item, "fixturenames", ())) for item in session.items)
-        self._look_for(item.nodeid for item in session.items)
+        if self._expected and not any(OWN_ID in item.stash for item in session.items):
+            self._note_absence()
         if hasattr(self._config, "workerinput"):
             seen = [self._uses_fixture, self._gone, self._is_selection]
             self._config.workeroutput[SEEN] = seen  # type: ignore[attr-defined]
         elif self.error:
             raise pytest.UsageError(self.error)
 
-    def _look_for(self, nodeids: Iterable[str]) -> None:
-        if not self._expected or any(map(_is_ours, nodeids)):
-            return
-        options = self._config.option
-        self._is_selection = any(getattr(options, name, None) for name in SELECTING)
+    def _note_absence(self) -> None:
+        given = (getattr(self._config.option, name, None) for name in SELECTING)
+        self._is_selection = any(
+            one is True or one not in (None, False, "", [], 1) for one in given
+        )  # one shard is all
         if len(self._deselected) < self._expected:
             self._gone = f"a pytest_collection_modifyitems of a conftest.py or plugin dropped {self._items}"
         elif not self._is_selection:
@@ -98,7 +100,3 @@ class Presence:
         named = f"{first} and {len(others)} more are" if others else f"{first} is"
         beside = "them" if others else "that"
         return f"MAD suite not run: only {named} named on the command line; add {ROOT} to run it beside {beside}"
-
-
-def _is_ours(nodeid: str) -> bool:
-    return nodeid.startswith(f"{ROOT}::")
