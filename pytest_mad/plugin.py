@@ -6,6 +6,7 @@ and pytest only. What needs torch or NumPy is imported when the suite, or a test
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +33,9 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     for flag in option_table.second_word_paths(args):
-        early_config.issue_config_time_warning(
-            pytest.PytestConfigWarning(f"write {flag}=PATH: pytest takes a second word for a test path"), stacklevel=2
-        )
+        warning = pytest.PytestConfigWarning(f"write {flag}=PATH: pytest takes a second word for a test path")
+        with contextlib.suppress(pytest.PytestConfigWarning):  # where the project makes errors of warnings
+            early_config.issue_config_time_warning(warning, stacklevel=2)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -71,8 +72,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" or report.skipped:  # mad_result skips at set-up
-        item.config.stash[SESSION].records.attach(item, report)
+    item.config.stash[SESSION].records.complete(item, report)
     return report
 
 
@@ -92,6 +92,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for trouble in records.hook_troubles:
             terminalreporter.write_line(trouble, yellow=True)
         print_annotations(config, records, terminalreporter)
+    for remark in config.stash[SESSION].remarks():
+        terminalreporter.write_line(remark, yellow=True)
 
 
 @pytest.hookimpl(trylast=True)

@@ -16,8 +16,8 @@ from .watchdog import left_behind
 from .xdist import cores, worker_count
 
 
-def header(config: pytest.Config, devices: Sequence[str], *, is_selected: bool) -> list[str]:
-    """All lines. ``devices`` are those of this run; ``is_selected`` is whether the suite is among the arguments."""
+def header(config: pytest.Config, devices: Sequence[str]) -> list[str]:
+    """All lines. ``devices`` are those of this run."""
     plan, options = config.stash[PLAN], options_of(config)
     names = ", ".join(a.name for a in plan.architectures)
     count = f"{len(plan.settings)} setting{'' if len(plan.settings) == 1 else 's'}"
@@ -25,8 +25,6 @@ def header(config: pytest.Config, devices: Sequence[str], *, is_selected: bool) 
     lines += gate_lines(plan)
     if plan.shard:
         lines.append(_shard_line(plan))
-    if not is_selected:
-        lines.append("mad: the suite is not among the arguments; add mad to run it beside them")
     if options.executor == "inline":  # Ray says itself where it runs, once it does
         lines += device_lines(devices, worker_count(config), options.trials_per_gpu)
     return lines + left_behind(config)

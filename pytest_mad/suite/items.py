@@ -7,8 +7,6 @@ bracketed name no longer equals its text, and ``--lf`` would lose it (pytest-dev
 from __future__ import annotations
 
 import contextlib
-import functools
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,8 +25,10 @@ from pytest_mad.report.progress import Work, live_progress
 from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
 from pytest_mad.results.verdicts import is_warning
 
-from .keys import COURSES, EXECUTOR, PLAN, RESULT
-from .selection import ROOT, matches, shard_costs
+from .arguments import ROOT
+from .keys import COURSES, EXECUTOR, OWN_ID, PLAN, RESULT
+from .lookalike import InModule, LookAlike
+from .selection import matches, shard_costs
 from .watchdog import marked, watched
 from .xdist import order
 
@@ -59,12 +59,13 @@ class MadSuite(pytest.Collector):
             )
 
 
-class MadArchitecture(pytest.Collector):
+class MadArchitecture(InModule, pytest.Collector):
     """The contracts and settings of one architecture, all of them or its part of a shard."""
 
     def __init__(self, architecture: Architecture, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.architecture = architecture
+        self.obj = self.module
 
     def collect(self) -> Iterator[pytest.Item]:
         own = shard_costs(self.config.stash[PLAN])
@@ -87,7 +88,7 @@ class MadArchitecture(pytest.Collector):
             )
 
 
-class JudgedItem(pytest.Item):
+class JudgedItem(LookAlike):
     """What settings and contracts have in common as items: a verdict."""
 
     def __init__(self, architecture: Architecture, **kwargs: Any) -> None:
@@ -122,24 +123,15 @@ class JudgedItem(pytest.Item):
             return f"{verdict}\n\n{user_traceback}\n{verdict}" if user_traceback else verdict
         return super().repr_failure(excinfo, style)
 
-    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
-        return ROOT, 0, self.nodeid  # pytest asks for a line where a mark skips
-
-    @functools.cached_property
-    def location(self) -> tuple[str, int | None, str]:
-        """No line of a file that is there."""
-        file, _, name = super().location
-        return file, None, name
-
 
 class MadItem(JudgedItem):
     """One setting of one architecture: its whole sweep."""
 
     def __init__(self, setting: Setting, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(description=f"{kwargs['architecture'].name} learns {setting.id}", **kwargs)
         self.setting = setting
 
-    def runtest(self) -> None:
+    def measure(self) -> None:
         items = [item for item in self.session.items if isinstance(item, MadItem)]
         run, courses = self.config.stash[PLAN].run, self.config.stash.setdefault(COURSES, [])
         works = [work(item.architecture, item.setting, run) for item in items]
@@ -183,10 +175,10 @@ class MadContract(JudgedItem):
     """One contract of one architecture, checked without any training."""
 
     def __init__(self, contract: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(description=f"{kwargs['architecture'].name} keeps contract {contract}", **kwargs)
         self.contract = contract
 
-    def runtest(self) -> None:
+    def measure(self) -> None:
         with self.guarded():
             result, traceback = executor(self.config).contract(self.architecture, self.contract)
         if is_warning(result):
@@ -211,6 +203,6 @@ def add_items(session: pytest.Session, prefixes: list[str], items: list[pytest.I
     if not prefixes:
         return
     suite, costs = MadSuite.from_parent(session, name=ROOT, nodeid=ROOT), shard_costs(session.config.stash[PLAN])
-    own = [item for item in session.genitems(suite) if matches(item.nodeid, prefixes)]
+    own = [item for item in session.genitems(suite) if matches(item.stash[OWN_ID], prefixes)]
     workers = getattr(session.config, "workerinput", {}).get("workercount", 1)
-    items.extend(own[i] for i in order([costs[item.nodeid] for item in own], workers))
+    items.extend(own[i] for i in order([costs[item.stash[OWN_ID]] for item in own], workers))

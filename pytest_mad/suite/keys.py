@@ -23,6 +23,8 @@ TROUBLE = "mad_trouble"
 #: In ``workerinput``: where a worker's watchdog writes the stack on which it ended the process.
 TRACE = "mad_trace"
 
+#: Of the suite's items alone: their node id, whatever a hook has made of ``nodeid``.
+OWN_ID: pytest.StashKey[str] = pytest.StashKey()
 #: Of an item: what it left behind.
 RESULT: pytest.StashKey[ItemResult] = pytest.StashKey()
 #: Of the config, as are the others: settings that have trained in this process, for the time left.

@@ -253,6 +253,9 @@ OPTIONS = (
     ),
 )
 
+#: What pytest calls the options that switch the suite on.
+SWITCHES = ("mad_arch", "mad_layers", "mad_mixer")
+
 #: What trains nothing was an option once, and is a command.
 COMMANDS = {"--mad-list": "list", "--mad-merge": "merge", "--mad-compare": "compare"}
 
@@ -314,7 +317,15 @@ def writes_junit(config: pytest.Config) -> bool:
 
 def is_active(config: pytest.Config) -> bool:
     """Whether one of the options that switch the suite on was given."""
-    return any(config.getoption(name) for name in ("mad_arch", "mad_layers", "mad_mixer"))
+    return any(config.getoption(name) for name in SWITCHES)
+
+
+def switches(config: pytest.Config) -> str:
+    """Those options, as they are written."""
+    given = on_command_line(config)
+    return " ".join(
+        given[option.attribute] for option in OPTIONS if option.name in SWITCHES and option.attribute in given
+    )
 
 
 def second_word_paths(args: list[str]) -> list[str]:

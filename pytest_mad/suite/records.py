@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from .keys import PLAN, RECORD, RESULT, TROUBLE
+from .keys import OWN_ID, PLAN, RECORD, RESULT, TROUBLE
 
 if TYPE_CHECKING:
     from pytest_mad.results.result import ContractResult, ItemResult, Run, SettingResult, Shards
@@ -52,6 +52,11 @@ class Records:
         return not (self._expected or set()) - self._reported
 
     @property
+    def lack_all(self) -> bool:
+        """Whether items of the suite were to run, and none left a result or was skipped."""
+        return bool(self._expected) and self._reported.isdisjoint(self._expected or ())
+
+    @property
     def expects_nothing(self) -> bool:
         """Whether it is known that no item of the suite is to run."""
         return self._expected == set()
@@ -71,8 +76,16 @@ class Records:
 
     # -- from an item to its report, and from there to the lists -------------------------------------------------------
 
-    def attach(self, item: pytest.Item, report: pytest.TestReport) -> None:
-        """Put what an item left on its report: the full record, and short properties for JUnit."""
+    def complete(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Put on an item's report what it left. The suite's items stand in no line of a file that one could open."""
+        if OWN_ID in item.stash:
+            file, _, name = report.location
+            report.location = file, None, name
+        if report.when == "call" or report.skipped:  # mad_result skips at set-up
+            self._attach(item, report)
+
+    def _attach(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """The full record, and short properties for JUnit."""
         result = item.stash.get(RESULT, None)
         if result is None:
             return

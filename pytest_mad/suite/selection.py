@@ -8,24 +8,8 @@ import pytest
 
 from pytest_mad.executors.ray.units import CONTRACT_COST
 
+from .arguments import ROOT
 from .plan import Plan
-
-ROOT = "mad"
-
-
-def suite_arguments(config: pytest.Config) -> list[str]:
-    """Take the suite's own arguments out of ``config.args`` and return them as node-id prefixes.
-
-    ``mad::...`` is always the suite's, a bare ``mad`` unless there is such a directory. Without any argument on the
-    command line the suite is all that runs.
-    """
-    if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args = []
-        return [ROOT]
-    bare = {ROOT} if not (config.invocation_params.dir / ROOT).exists() else set()
-    own = [a for a in config.args if a in bare or a.startswith(f"{ROOT}::")]
-    config.args = [a for a in config.args if a not in own]
-    return own
 
 
 def item_costs(plan: Plan) -> dict[str, float]:
@@ -50,6 +34,11 @@ def shard_costs(plan: Plan) -> dict[str, float]:
     costs = item_costs(plan)
     own = plan.shard.own(costs) if plan.shard else costs
     return {item: cost for item, cost in costs.items() if item in own}
+
+
+def selected(plan: Plan, prefixes: list[str]) -> list[str]:
+    """Node ids of the items that this job has and these arguments select."""
+    return [item for item in shard_costs(plan) if matches(item, prefixes)]
 
 
 def matches(node_id: str, prefixes: list[str]) -> bool:

@@ -5,6 +5,7 @@ Imported by every pytest run, so what is heavy is imported inside the functions 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_mad.presets.setting import Setting
 
     from .options import Options
+    from .presence import Presence
 
 
 class Session:
@@ -32,6 +34,9 @@ class Session:
         self.is_active = option_table.is_active(config)
         #: the suite's own arguments
         self.prefixes: list[str] = []
+        #: what second words did to the rootdir
+        self.moved: str | None = None
+        self._presence: Presence | None = None
         #: names of the CUDA devices that this run may use
         self.devices: list[str] = []
         self.records = Records(config)
@@ -49,6 +54,7 @@ class Session:
     def configure(self) -> None:
         """Find every usage error now, before anything is trained."""
         option_table.refuse_commands(self.config)
+        self._look_at_second_words()
         self._check_report_paths()
         if TRACE in getattr(self.config, "workerinput", {}):
             from .watchdog import WorkerGuard
@@ -60,13 +66,23 @@ class Session:
         if not self.is_active:
             self._check_other_options()
             return
+        from .arguments import suite_arguments
         from .plan import make_plan
-        from .selection import check_selection, item_costs, suite_arguments
+        from .presence import Presence
+        from .selection import check_selection, item_costs, selected
 
         plan = make_plan(self.config)
         self.config.stash[PLAN] = plan
         self.prefixes = suite_arguments(self.config)
         check_selection(list(item_costs(plan)), self.prefixes)
+        self._presence = Presence(self.config, self.prefixes, len(selected(plan, self.prefixes)))
+        self.config.pluginmanager.register(self._presence, "mad-presence")
+
+    def _look_at_second_words(self) -> None:
+        if option_table.on_command_line(self.config) and not self.is_worker:
+            from .arguments import moved_by_second_words
+
+            self.moved = moved_by_second_words(self.config)
 
     def _check_report_paths(self) -> None:
         if not option_table.on_command_line(self.config).keys().isdisjoint(option_table.REPORTS):
@@ -127,7 +143,7 @@ class Session:
             return []
         from .header import header
 
-        return header(self.config, self.devices, is_selected=bool(self.prefixes))
+        return header(self.config, self.devices)
 
     # -- collection ----------------------------------------------------------------------------------------------------
 
@@ -180,6 +196,7 @@ class Session:
         self.records.is_cut_short = bool(is_stopped) or not self.records.are_complete
         if self.is_worker or self.config.option.collectonly:
             return
+        self._refuse_absence(session)
         is_empty_shard = self._is_empty_shard()
         if is_empty_shard and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
             session.exitstatus = self._of_nothing(session.exitstatus)
@@ -188,6 +205,22 @@ class Session:
 
             if not write_all(self.config, self.records):
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def _refuse_absence(self, session: pytest.Session) -> None:
+        """No success where the suite was to run and did not."""
+        if self._presence is None:
+            return
+        if session.exitstatus == pytest.ExitCode.OK and self.records.lack_all:
+            self._presence.note_silence()
+        ends = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if self._presence.error and session.exitstatus in ends:  # not where pytest itself tells, or Ctrl-C came
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            sys.stderr.write(f"ERROR: {self._presence.error}\n")
+
+    def remarks(self) -> list[str]:
+        """What must be seen at any verbosity: lines for the end of the terminal's output."""
+        absence = self._presence.remark() if self._presence else ""
+        return [line for line in (absence, self.moved) if line]
 
     def _is_empty_shard(self) -> bool:
         """Whether this is a job of a matrix that no item of the suite falls to: its files say so, for the merge."""
