@@ -19,7 +19,7 @@ def finite(subject: Subject) -> str | None:
     That the first logits are large is told: it is how a denominator shows that may come close to zero.
     """
     model = subject.build(0)
-    logits = logits_of(model, subject.tokens(8))
+    logits = logits_of(model, subject.tokens(2))
     if not are_finite(logits):
         raise ContractError("the logits of a new model are not finite")
     for step in range(1, STEPS + 1):

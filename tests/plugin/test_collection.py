@@ -13,7 +13,7 @@ CONTRACTS = [
     f"mad::models::contract[{name}]"
     for name in (
         *("output", "finite", "repeatability", "batch-independence", "causality", "gradients"),
-        *("lengths", "state", "autocast"),
+        *("lengths", "state", "autocast", "input-unchanged", "globals-unchanged"),
     )
 ]
 CAUSALITY = "mad::models::contract[causality]"

@@ -17,7 +17,7 @@ SETTING = make_setting("selective-copying", SIZES | {"num_tokens_to_copy": 4})
 COMPRESSION = make_setting("compression", SIZES)
 #: The hard ones, which a sound model must never break.
 HARD = ("output", "finite", "repeatability", "batch-independence", "causality", "gradients")
-ALL = (*HARD, "lengths", "state", "autocast")
+ALL = (*HARD, "lengths", "state", "autocast", "input-unchanged", "globals-unchanged")
 
 
 def ask(build, contract, setting=SETTING, max_params=None, max_state=None):
