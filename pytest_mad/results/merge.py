@@ -23,8 +23,8 @@ from .verdicts import fails
 #: Runs by the names of their files.
 Files = Mapping[str, Run]
 Item = TypeVar("Item", SettingResult, ContractResult)
-#: Of two measurements of one setting these may differ: a stored result takes no time.
-_OF_THE_RUN = ("seconds", "stored", "device")
+#: Of two measurements of one setting these may differ: a stored result takes no time, and may have taken two attempts.
+_OF_THE_RUN = ("seconds", "stored", "device", "attempts")
 
 
 class Merged(NamedTuple):

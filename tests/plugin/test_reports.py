@@ -37,6 +37,7 @@ SETTING_KEYS = {
     "stored": bool,
     "device": str,
     "engine": str,
+    "attempts": list,
 }
 
 

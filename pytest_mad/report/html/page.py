@@ -21,7 +21,7 @@ from pytest_mad.common.text import (
 )
 from pytest_mad.results.gaps import headline
 from pytest_mad.results.result import ArchitectureResult, Best, ContractResult, Run, SettingResult, TrialResult
-from pytest_mad.results.verdicts import fails, is_warning
+from pytest_mad.results.verdicts import fails, history, is_warning
 
 from .figures import is_best, learning_curves, scatter
 from .parts import (
@@ -137,7 +137,8 @@ def _rows(cases: list[Case], columns: list[str], task_scores: Mapping[str, float
 def _check(name: str, found: ContractResult) -> Check:
     """A contract that warns holds, and is shown as a warning."""
     verdict = "warning" if is_warning(found) else found.verdict
-    return Check(name, verdict, "; ".join(found.warned) or found.detail, fails(found))
+    told = filter(None, ("; ".join(found.warned) or found.detail, history(found)))
+    return Check(name, verdict, "; ".join(told), fails(found))
 
 
 # -- one setting ------------------------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ def _case(setting: str, found: SettingResult, own_id: str) -> Case:
         verdict=found.verdict,
         note="counts as a pass" if found.verdict == "inconclusive" and found.passed else "",
         is_failing=fails(found),
-        detail=found.detail,
+        detail="; ".join(filter(None, (found.detail, history(found)))),
         score=score_text(found.normalized),
         shade=_shade(found.normalized),
         facts=_case_facts(found),

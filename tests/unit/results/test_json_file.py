@@ -107,7 +107,8 @@ def test_the_result_file_has_the_form_of_schema_2():
     assert list(mine["settings"]) == [r["setting"] for r in RECORDS]
     setting = mine["settings"]["memorization[baseline]"]
     promised = """task task_version params accuracy accuracy_compat sequence_accuracy normalized oracle trivial threshold
-        baseline scores recipe verdict tolerant note detail best trials seconds stored device engine"""
+        baseline scores recipe verdict tolerant note detail best trials seconds stored device engine
+        attempts"""
     assert set(setting) == set(promised.split())
     assert setting["params"] == {"vocab_size": 16}
     assert mine["settings"]["selective-copying[baseline]"]["detail"] == "no luck"
