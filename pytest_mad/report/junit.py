@@ -8,7 +8,7 @@ from pytest_mad.results.result import ContractResult, ItemResult
 def properties(result: ItemResult) -> list[tuple[str, str | float | int]]:
     """``mad.*`` properties of a result: plain Python values, without the scores that do not exist."""
     if isinstance(result, ContractResult):
-        return [("mad.verdict", result.verdict), ("mad.seconds", round(result.seconds, 1))]
+        return [("mad.verdict", result.verdict), ("mad.seconds", round(result.seconds, 1)), *_attempts(result)]
     best, baseline = result.best, result.baseline
     values: dict[str, str | float | int | None] = {
         "mad.verdict": result.verdict,
@@ -30,7 +30,12 @@ def properties(result: ItemResult) -> list[tuple[str, str | float | int]]:
         "mad.device": result.device,
         "mad.note": result.note or None,
     }
-    return [(name, value) for name, value in values.items() if value is not None]
+    return [*((name, value) for name, value in values.items() if value is not None), *_attempts(result)]
+
+
+def _attempts(result: ItemResult) -> list[tuple[str, str | float | int]]:
+    """How many it took, where it took more than one."""
+    return [("mad.attempts", len(result.attempts) + 1)] if result.attempts else []
 
 
 def _short(value: float | None) -> float | None:

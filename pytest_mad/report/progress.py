@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pytest_mad.common.text import round_down
 from pytest_mad.results.result import ContractResult, ItemResult
-from pytest_mad.results.verdicts import is_warning
+from pytest_mad.results.verdicts import attempt, is_warning
 
 #: Seconds from one line of a log to the next, at least: a setting is evaluated when it is.
 LOG_EVERY = 30.0
@@ -238,14 +238,15 @@ def _uncaptured(config: Any) -> contextlib.AbstractContextManager[None]:
 
 def finished_line(result: ItemResult, place: str = "") -> str:
     """One line about a finished setting, with its place among all, or about a contract."""
+    verdict = f"{result.verdict.upper()} {attempt(result)}".rstrip()
     if isinstance(result, ContractResult):
         item = f"mad::{result.architecture}::contract[{result.contract}]"
         warning = "  warning" if is_warning(result) else ""
-        return f"{item}  {result.verdict.upper()}{warning}  {_took(result)}"
+        return f"{item}  {verdict}{warning}  {_took(result)}"
     score = "" if result.normalized is None else f"  {round_down(result.normalized):.3f}"
     steps = "".join(f"  {trial.stopped} at step {trial.steps}" for trial in result.trials[-1:])
     item = f"{place} mad::{result.architecture}::{result.setting}".lstrip()
-    return f"{item}  {result.verdict.upper()}{score}{steps}  {_took(result)}"
+    return f"{item}  {verdict}{score}{steps}  {_took(result)}"
 
 
 def _took(result: ItemResult) -> str:

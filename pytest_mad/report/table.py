@@ -10,7 +10,7 @@ from pytest_mad.common.text import NOTHING, accuracy_text, score_text
 from pytest_mad.results.gaps import part
 from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
 from pytest_mad.results.result_file import architecture_of
-from pytest_mad.results.verdicts import fails, is_warning
+from pytest_mad.results.verdicts import fails, history, is_warning
 
 from .means import counted_for, mad_score_line
 
@@ -54,9 +54,9 @@ def _contracts(contracts: list[ContractResult]) -> Iterator[Line]:
     """What is broken, switched off or does not apply, those of one reason together; and how many hold."""
     told: dict[str, list[ContractResult]] = defaultdict(list)
     for contract in sorted(contracts, key=lambda c: not fails(c)):
-        if contract.said:
-            verdict = "" if is_warning(contract) else f"{contract.verdict}: "
-            told[f"{verdict}{contract.said}"].append(contract)
+        if contract.said or contract.attempts:
+            verdict = "" if is_warning(contract) or not contract.said else f"{contract.verdict}: "
+            told["; ".join(filter(None, (f"{verdict}{contract.said}", history(contract))))].append(contract)
     for reason, own in told.items():
         names = ", ".join(contract.contract for contract in own)
         yield Line(f"  contract{'' if len(own) == 1 else 's'} {names}: {reason}", _colour(own[0]))
@@ -79,6 +79,8 @@ def _settings(records: list[SettingResult], *, partial: bool) -> Iterator[Line]:
         yield Line(_row(row, widths), _colour(record))
         if record.verdict != "pass" or record.note:
             yield Line(f"    {record.detail}", _colour(record))
+        if record.attempts:
+            yield Line(f"    {history(record)}", _colour(record))
     if any(record.stored for record in records):
         yield Line("  stored: measured by an earlier run of this architecture; --mad-no-store measures again")
     if any(record.accuracy is not None for record in records):

@@ -23,8 +23,9 @@ from .verdicts import fails
 #: Runs by the names of their files.
 Files = Mapping[str, Run]
 Item = TypeVar("Item", SettingResult, ContractResult)
-#: Of two measurements of one setting these may differ: a stored result takes no time, and schema 1 knew no whole.
-_OF_THE_RUN = ("seconds", "stored", "device", "preset_tasks")
+#: Of two measurements of one setting these may differ: a stored result takes no time, and may have taken two attempts;
+#: schema 1 knew no whole.
+_OF_THE_RUN = ("seconds", "stored", "device", "attempts", "preset_tasks")
 
 
 class Merged(NamedTuple):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, TypeVar
 
 from pytest_mad.common.records import (
     Between,
@@ -36,6 +36,7 @@ SettingId = Annotated[
 ]
 #: What MAD's score is made of: the accuracy of tokens, or MAD-Lab's macro average.
 Metric = Literal["accuracy", "compat"]
+ResultT = TypeVar("ResultT", bound="SettingResult | ContractResult")
 #: Verdicts of settings that were not trained to the end.
 _SCORELESS = ("error", "fail", "skipped")
 
@@ -64,6 +65,14 @@ class Best:
     def is_of(self, trial: TrialResult) -> bool:
         """Whether it is this one."""
         return (trial.lr, trial.weight_decay, trial.seed) == (self.lr, self.weight_decay, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """What came of an item before it ran again."""
+
+    verdict: Outcome
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +120,8 @@ class SettingResult:
     note: str = ""
     #: ``inconclusive`` counts as a pass
     tolerant: bool = False
+    #: earlier ones, in order; what stands above is the last
+    attempts: tuple[Attempt, ...] = ()
 
     def __post_init__(self) -> None:
         """What fields must be to each other: no pass without a score."""
@@ -167,6 +178,8 @@ class ContractResult:
     seconds: Positive = 0.0
     #: whether the verdict came from the store
     stored: bool = False
+    #: earlier ones, in order; what stands above is the last
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def name(self) -> str:
@@ -198,6 +211,13 @@ def metric_name(settings: Iterable[SettingResult]) -> str:
 
 #: What an item of the suite leaves.
 ItemResult = SettingResult | ContractResult
+
+
+def after(before: ItemResult | None, result: ResultT) -> ResultT:
+    """The result of an item that ran before, with the attempts up to then."""
+    if before is None:
+        return result
+    return replace(result, attempts=(*before.attempts, Attempt(verdict=before.verdict, detail=before.detail)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

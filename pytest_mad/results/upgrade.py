@@ -62,13 +62,14 @@ def _from_1(content: Content) -> None:
         for key in ("metric", "parameters"):
             _refuse(key, setting, *keys)
         setting |= {"metric": "accuracy", "parameters": None}
-        for key, empty in (("scores", []), ("recipe", ""), ("tolerant", False), ("note", "")):
+        for key, empty in (("scores", []), ("recipe", ""), ("tolerant", False), ("note", ""), ("attempts", [])):
             setting.setdefault(key, empty)
         baseline = setting.get("baseline")
         if isinstance(baseline, dict):
             _refuse("floor", baseline, *keys, "baseline")
             baseline["floor"] = baseline.pop("line", None)
     for keys, contract in named_objects(content, "architectures", "contracts"):
+        contract.setdefault("attempts", [])
         _refuse("warned", contract, *keys)
         contract["warned"] = _warned(contract)
         if contract["warned"]:

@@ -20,3 +20,17 @@ def fails(result: ItemResult | None) -> bool:
 def is_warning(result: ItemResult) -> TypeGuard[ContractResult]:
     """Whether this is a broken contract that passes because it only warns."""
     return isinstance(result, ContractResult) and result.passed and bool(result.warned)
+
+
+def attempt(result: ItemResult) -> str:
+    """At which attempt an item that ran again got its verdict: ``at attempt 2``; nothing for one that ran once."""
+    return f"at attempt {len(result.attempts) + 1}" if result.attempts else ""
+
+
+def history(result: ItemResult) -> str:
+    """The same in a sentence with what came before; nothing for an item that ran once."""
+    if not result.attempts:
+        return ""
+    verdict = "passed" if result.verdict == "pass" else result.verdict
+    earlier = (f"attempt {i}: {one.verdict}: {one.detail}" for i, one in enumerate(result.attempts, 1))
+    return "; ".join((f"{verdict} {attempt(result)}", *earlier))

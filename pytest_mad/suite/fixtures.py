@@ -47,9 +47,11 @@ def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Sett
     marker = request.node.get_closest_marker("mad")
     contracts = tuple(marker.kwargs.get("contracts") or ()) if marker else ()
     architecture = mad_model if isinstance(mad_model, Architecture) else from_factory(mad_model)
+    before = request.node.stash.get(RESULT, None)  # where the test runs again
     works = [work(architecture, mad_setting, run_options(request.config))]  # how many others there are, pytest shows
     with live_progress(request.config, works, 1, []) as progress:
-        outcome = request.config.stash[SESSION].measure(mad_model, architecture, mad_setting, contracts, progress)
+        session = request.config.stash[SESSION]
+        outcome = session.measure(mad_model, architecture, mad_setting, contracts, progress, before)
     request.node.stash[RESULT] = outcome.result
     if outcome.traceback:
         print(outcome.traceback)

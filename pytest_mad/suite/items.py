@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_mad.architectures.architecture import Architecture
-from pytest_mad.evaluation.contract import FIRST
+from pytest_mad.evaluation.contract import FIRST, check
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.evaluation.setting import broken_contract
 from pytest_mad.executors.inline import Executor, Inline
 from pytest_mad.executors.ray.units import most_seeds, most_trials
 from pytest_mad.presets.setting import Setting
 from pytest_mad.report.progress import Work, live_progress
-from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
+from pytest_mad.results.result import ContractResult, ItemResult, SettingResult, after
 from pytest_mad.results.verdicts import is_warning
 
 from .arguments import ROOT
@@ -98,7 +98,13 @@ class JudgedItem(LookAlike):
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
-        """What runs inside may take the process with it, unless it only waits for another."""
+        """What runs inside may take the process with it, unless it only waits for another.
+
+        An item that runs again, and had no score, asks its contracts anew: they are kept for the process.
+        """
+        before = self.stash.get(RESULT, None)
+        if before is not None and getattr(before, "accuracy", None) is None:
+            check.cache_clear()
         if not isinstance(executor(self.config), Inline):
             yield
             return
@@ -106,8 +112,8 @@ class JudgedItem(LookAlike):
             yield
 
     def conclude(self, result: ItemResult, traceback: str) -> None:
-        """Leave the result for the report, and end as it says."""
-        self.stash[RESULT] = result
+        """Leave the result for the report, with the attempts before it, and end as it says."""
+        self.stash[RESULT] = after(self.stash.get(RESULT, None), result)
         if result.verdict == "skipped":
             pytest.skip(result.detail)
         if not result.passed:

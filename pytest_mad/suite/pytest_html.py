@@ -17,7 +17,7 @@ from pytest_mad.common.text import NOTHING, accuracy_text, number_text, score_te
 from pytest_mad.report.html.figures import Curves, learning_curves
 from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
 from pytest_mad.results.result_file import item_result
-from pytest_mad.results.verdicts import is_warning
+from pytest_mad.results.verdicts import history, is_warning
 
 from .keys import RECORD
 
@@ -100,7 +100,7 @@ def _score(result: ItemResult) -> str:
 def details(result: ItemResult) -> str:
     """What a row unfolds to: why, the numbers, and the learning curves."""
     if isinstance(result, ContractResult):
-        return _paragraph(result.said)
+        return _paragraph(result.said) + _paragraph(history(result))
     numbers = {
         "normalised score": score_text(result.normalized),
         "needed": NOTHING if result.needed is None else number_text(result.needed),
@@ -111,7 +111,8 @@ def details(result: ItemResult) -> str:
     }
     told = ", ".join(f"{name} {value}" for name, value in numbers.items())
     curves = learning_curves(result, f"Validation accuracy of {result.setting} by step")
-    return f"{_paragraph(result.detail)}{_paragraph(told)}{picture(curves) if curves else ''}"
+    why = _paragraph(result.detail) + _paragraph(history(result))
+    return f"{why}{_paragraph(told)}{picture(curves) if curves else ''}"
 
 
 def _paragraph(text: str) -> str:

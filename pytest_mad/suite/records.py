@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pytest_mad.results.result import ContractResult, ItemResult, Run, SettingResult, Shards
 
 ResultT = TypeVar("ResultT", bound="ItemResult")
+#: Outcomes of reports that nothing comes behind; plugins that run items again have words of their own for the others.
+_LAST = ("passed", "failed", "skipped")
 
 
 class Records:
@@ -42,6 +44,10 @@ class Records:
         self._expected: set[str] | None = None
         self._counted: set[str] = set()
         self._reported: set[str] = set()
+        #: what every item left last, by node id
+        self._of_items: dict[str, ItemResult] = {}
+        #: the item that ran last in this process
+        self._item: pytest.Item | None = None
 
     def __bool__(self) -> bool:
         return bool(self.settings or self.contracts)
@@ -82,6 +88,7 @@ class Records:
             file, _, name = report.location
             report.location = file, None, name
         if report.when == "call" or report.skipped:  # mad_result skips at set-up
+            self._item = item
             self._attach(item, report)
 
     def _attach(self, item: pytest.Item, report: pytest.TestReport) -> None:
@@ -98,12 +105,22 @@ class Records:
         setattr(report, RECORD, json.dumps(plain(result)))
         setattr(report, TROUBLE, store_trouble(self._config))
         if options_of(self._config).junit:
-            item.user_properties += properties(result)
+            others = [one for one in item.user_properties if not one[0].startswith("mad.")]  # of an earlier attempt
+            item.user_properties[:] = [*others, *properties(result)]
             report.user_properties = list(item.user_properties)
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
         """Keep the result of a finished item and say so in a line; runs in the controller, or the only process."""
-        text = getattr(report, RECORD, None)
+        if getattr(report, RECORD, None) is not None and self._item and self._item.nodeid == report.nodeid:
+            self._attach(self._item, report)  # a plugin may have run the item again since, for the same report
+        try:
+            return (yield)
+        finally:
+            self._take(report)
+
+    def _take(self, report: pytest.TestReport) -> None:
+        text, is_last = getattr(report, RECORD, None), report.outcome in _LAST
         if report.skipped:  # perhaps by somebody's conftest, which leaves no record
             self._reported.add(report.nodeid)
         if text is None or hasattr(self._config, "workerinput"):
@@ -111,26 +128,39 @@ class Records:
         from pytest_mad.common.records import WrongError
         from pytest_mad.results.result_file import item_result
 
-        self._reported.add(report.nodeid)
+        if is_last:
+            self._reported.add(report.nodeid)
         try:
             result = item_result(json.loads(text))
         except WrongError as wrong:  # a task of the user's, whose parameters no file could hold
             self._note(f"{report.nodeid}: its result is left out: {wrong}")
             return
         self._note(getattr(report, TROUBLE, None))
-        self.keep(result)
+        self._replace(report.nodeid, result)
+        self.keep(result, is_last=is_last)
         if report.failed:
             self.failed.setdefault(result.architecture, report.location)
-        self._tell(report.nodeid, result)
+        self._tell(report.nodeid, result, is_last=is_last)
 
-    def keep(self, result: ItemResult) -> None:
+    def _replace(self, nodeid: str, result: ItemResult) -> None:
+        """Forget what an item left at an earlier attempt, unless another item looks at that as well."""
+        before = self._of_items.pop(nodeid, None)
+        if before is not None and before != result and before not in self._of_items.values():
+            self._known(before).remove(before)
+        self._of_items[nodeid] = result
+
+    def keep(self, result: ItemResult, *, is_last: bool = True) -> None:
         """Have this in the tables and files, and tell whoever listens; several tests may look at one result."""
-        from pytest_mad.results.result import ContractResult
-
-        known: list[Any] = self.contracts if isinstance(result, ContractResult) else self.settings
+        known = self._known(result)
         if result not in known:
             known.append(result)
-            self.call_hook("pytest_mad_setting", result=result)
+            if is_last:
+                self.call_hook("pytest_mad_setting", result=result)
+
+    def _known(self, result: ItemResult) -> list[Any]:
+        from pytest_mad.results.result import ContractResult
+
+        return self.contracts if isinstance(result, ContractResult) else self.settings
 
     def call_hook(self, name: str, **arguments: Any) -> None:
         """Call a hook of :mod:`pytest_mad.hookspecs`. What another plugin raises there must not lose the run."""
@@ -151,14 +181,15 @@ class Records:
 
     # -- on the terminal -----------------------------------------------------------------------------------------------
 
-    def _tell(self, nodeid: str, result: ItemResult) -> None:
+    def _tell(self, nodeid: str, result: ItemResult, *, is_last: bool) -> None:
         from pytest_mad.report.progress import count_text, finished_line
 
         terminal = self._terminal(nodeid)
         if terminal is not None:
             before = "\n" if terminal._tw.width_of_current_line else ""  # behind another test's dot
             place = count_text(len(self._reported & self._counted), len(self._counted))
-            terminal.write(f"{before}{finished_line(result, place)}\n", flush=True)
+            again = "" if is_last else "  runs again"
+            terminal.write(f"{before}{finished_line(result, place)}{again}\n", flush=True)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_mad.architectures.architecture import Architecture
     from pytest_mad.evaluation.setting import Measured
     from pytest_mad.presets.setting import Setting
+    from pytest_mad.results.result import ItemResult
 
     from .options import Options
     from .presence import Presence
@@ -170,21 +171,33 @@ class Session:
         return self.config.stash[PLAN].architectures if self.is_active else ()
 
     def measure(
-        self, model: Any, architecture: Architecture, setting: Setting, contracts: tuple[str, ...], progress: Any
+        self,
+        model: Any,
+        architecture: Architecture,
+        setting: Setting,
+        contracts: tuple[str, ...],
+        progress: Any,
+        before: ItemResult | None,
     ) -> Measured:
-        """Train a test's model on a setting, once per process for the same ``mad_model`` object and contracts."""
+        """Train a test's model on a setting, once per process for the same ``mad_model`` object and contracts.
+
+        What did not pass ``before``, in this test, is trained anew.
+        """
         from pytest_mad.evaluation.setting import run_and_judge
+        from pytest_mad.results.result import after
 
         from .plan import run_options
         from .watchdog import marked, watched
 
         key = id(model), setting, contracts
-        if key not in self._measured:
+        is_again = before is not None and not before.passed
+        if is_again or key not in self._measured:
             run = run_options(self.config, contracts=contracts)
             with watched(self.config), marked(self.config, f"{architecture.name}, {setting.id}"):
                 outcome = run_and_judge(architecture, setting, run, progress)
             off = (f"contract {name} switched off: {why}" for name, why in run.contracts.off())
             outcome = outcome.with_note("; ".join(off))
+            outcome = outcome._replace(result=after(before if is_again else None, outcome.result))
             self._measured[key] = model, outcome  # the object is kept, so that its id stays its own
         return self._measured[key][1]
 

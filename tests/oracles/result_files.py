@@ -12,6 +12,7 @@ from pytest_mad.common.records import plain
 from pytest_mad.gate import Floor, draw_floor
 from pytest_mad.results.result import (
     ArchitectureResult,
+    Attempt,
     Best,
     ContractResult,
     Environment,
@@ -100,7 +101,12 @@ def setting_of(record: dict[str, Any]) -> SettingResult:
     found["best"] = Best(**found["best"]) if found.get("best") else None
     found["trials"] = tuple(TrialResult(**one | {"curve": pairs(one["curve"])}) for one in found.get("trials", ()))
     found["scores"] = pairs(found.get("scores", ()))
+    found["attempts"] = attempts_of(found)
     return SettingResult(**found)
+
+
+def attempts_of(record: dict[str, Any]) -> tuple[Attempt, ...]:
+    return tuple(Attempt(**one) for one in record.get("attempts", ()))
 
 
 def pairs(found: Any) -> tuple[tuple[Any, ...], ...]:
@@ -131,7 +137,11 @@ def _architecture(name: str, found: dict[str, Any], whole: dict[str, Any]) -> Ar
         for key, text in (("setting", setting), ("task", one["task"])):  # which no record would bear
             object.__setattr__(result, key, text)
     contracts = {
-        contract: ContractResult(architecture=name, contract=contract, **one | {"warned": tuple(one["warned"])})
+        contract: ContractResult(
+            architecture=name,
+            contract=contract,
+            **one | {"warned": tuple(one["warned"]), "attempts": attempts_of(one)},
+        )
         for contract, one in found["contracts"].items()
     }
     return ArchitectureResult(**found | {"settings": settings, "contracts": contracts})
@@ -167,6 +177,11 @@ def trials(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def attempts(draw: st.DrawFn) -> dict[str, Any]:
+    return {"verdict": draw(st.sampled_from(["error", "fail", "inconclusive"])), "detail": draw(_texts)}
+
+
+@st.composite
 def results(draw: st.DrawFn) -> dict[str, Any]:
     """Any record that a setting may leave: with a score and the verdict that follows from it, or without."""
     task = draw(st.sampled_from(TASKS))
@@ -180,6 +195,7 @@ def results(draw: st.DrawFn) -> dict[str, Any]:
         "state_size": draw(st.none() | st.integers(0, 10**6)),
         "seconds": draw(st.floats(0, 1e6)),
         "metric": draw(st.sampled_from(["accuracy", "accuracy", "compat"])),
+        "attempts": draw(st.lists(attempts(), max_size=2)),
     }
     if draw(st.integers(0, 3)) == 0:
         verdict = draw(st.sampled_from(["error", "fail", "skipped"]))

@@ -41,6 +41,7 @@ SETTING_KEYS = {
     "stored": bool,
     "device": str,
     "engine": str,
+    "attempts": list,
 }
 
 

@@ -30,7 +30,7 @@ from pytest_mad.results.result import (
     TrialResult,
     metric_name,
 )
-from pytest_mad.results.verdicts import fails, is_warning
+from pytest_mad.results.verdicts import fails, history, is_warning
 
 from .figures import is_best, learning_curves, scatter
 from .parts import (
@@ -158,7 +158,8 @@ def _rows(cases: list[Case], columns: list[str], task_scores: Mapping[str, float
 def _check(name: str, found: ContractResult) -> Check:
     """A contract that warns holds, and is shown as a warning."""
     verdict = "warning" if is_warning(found) else found.verdict
-    return Check(name, verdict, "; ".join(found.warned) or found.detail, fails(found))
+    told = filter(None, ("; ".join(found.warned) or found.detail, history(found)))
+    return Check(name, verdict, "; ".join(told), fails(found))
 
 
 # -- one setting ------------------------------------------------------------------------------------------------------
@@ -176,7 +177,7 @@ def _case(setting: str, found: SettingResult, own_id: str) -> Case:
         verdict=found.verdict,
         note="counts as a pass" if found.verdict == "inconclusive" and found.passed else "",
         is_failing=fails(found),
-        detail=found.detail,
+        detail="; ".join(filter(None, (found.detail, history(found)))),
         score=score_text(found.normalized),
         shade=_shade(found.normalized),
         facts=_case_facts(found),

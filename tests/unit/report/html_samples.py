@@ -53,6 +53,7 @@ def setting(task="compression", normalized=0.95, verdict="pass", **changes):
         "verdict": verdict,
         "tolerant": False,
         "note": "",
+        "attempts": [],
         "detail": f"normalised score {normalized}",
         "parameters": 394240 if is_scored else None,
         "best": {"lr": 1e-3, "weight_decay": 0.0, "seed": 0} if is_scored else None,
@@ -93,7 +94,9 @@ def architecture(settings, contracts=None, **changes):
         "mad_score_accuracy": score,
         "mad_score_compat": score,
         "mad_score_normalized": score,
-        "contracts": {"causality": {"verdict": "pass", "detail": "", "warned": []}} if contracts is None else contracts,
+        "contracts": {"causality": {"verdict": "pass", "detail": "", "warned": [], "attempts": []}}
+        if contracts is None
+        else contracts,
         "settings": settings,
     } | changes
 
@@ -140,10 +143,15 @@ MISSING = {
     ),
 }
 CONTRACTS = {
-    "causality": {"verdict": "fail", "detail": "token 5 changes the logits at position 3", "warned": []},
-    "lengths": {"verdict": "pass", "detail": "", "warned": ["length 1 raises ValueError"]},
-    "state": {"verdict": "skipped", "detail": "the model has no step", "warned": []},
-    "output": {"verdict": "pass", "detail": "", "warned": []},
+    "causality": {
+        "verdict": "fail",
+        "detail": "token 5 changes the logits at position 3",
+        "warned": [],
+        "attempts": [],
+    },
+    "lengths": {"verdict": "pass", "detail": "", "warned": ["length 1 raises ValueError"], "attempts": []},
+    "state": {"verdict": "skipped", "detail": "the model has no step", "warned": [], "attempts": []},
+    "output": {"verdict": "pass", "detail": "", "warned": [], "attempts": []},
 }
 
 #: What a page may be made of, by what is special about it.

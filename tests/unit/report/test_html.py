@@ -126,7 +126,7 @@ plain = texts.filter(lambda t: all(c.isprintable() or c == " " for c in t))
 
 def hostile(name, task, detail):
     one = setting(task, 0.5, "fail", detail=detail, baseline=baseline() | {"source": detail}, device=detail)
-    contracts = {name: {"verdict": "fail", "detail": detail, "warned": []}}
+    contracts = {name: {"verdict": "fail", "detail": detail, "warned": [], "attempts": []}}
     return content(
         {name: architecture({f"{task}[k{name}=1]": one}, contracts), "other": architecture({})},
         command=detail,
@@ -197,7 +197,9 @@ def test_results_that_would_make_the_page_too_large_are_left_out():
 
 
 def headline(*verdicts, contracts=(), tolerant=False):
-    checks = {f"c{i}": {"verdict": verdict, "detail": "", "warned": []} for i, verdict in enumerate(contracts)}
+    checks = {
+        f"c{i}": {"verdict": verdict, "detail": "", "warned": [], "attempts": []} for i, verdict in enumerate(contracts)
+    }
     page = read(*(setting(f"task{i}", 0.5, v, tolerant=tolerant) for i, v in enumerate(verdicts)), contracts=checks)
     return page.blocks("h1")[0], page.blocks("h2")[0]
 

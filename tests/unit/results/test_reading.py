@@ -129,6 +129,16 @@ def test_a_file_of_schema_1_is_read_as_one_of_today(written):
     assert read(as_schema_1(plain(written))) == as_read_from_schema_1(plain(written))
 
 
+def test_files_of_schema_1_know_no_attempts():
+    """Of settings and of contracts: they get an empty list."""
+    found = as_schema_1(sample())
+    for table in ("settings", "contracts"):
+        for one in found["architectures"]["mine"][table].values():
+            del one["attempts"]
+    read_back = read(found)["architectures"]["mine"]
+    assert all(one["attempts"] == [] for table in ("settings", "contracts") for one in read_back[table].values())
+
+
 @pytest.mark.parametrize(("key", "default"), [("scores", []), ("recipe", ""), ("tolerant", False), ("note", "")])
 def test_keys_that_the_first_files_of_schema_1_did_not_have_get_a_default(key, default):
     """In settings; and the command, the shards and the end of the whole file. Today they must be there."""
