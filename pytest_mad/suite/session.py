@@ -47,7 +47,15 @@ class Session:
     # -- configure -----------------------------------------------------------------------------------------------------
 
     def configure(self) -> None:
-        """Find every usage error now, before anything is trained."""
+        """Find every usage error now, before anything is trained; each is one line, whatever the user has written."""
+        try:
+            self._configure()
+        except pytest.UsageError as error:
+            from pytest_mad.common.text import printable
+
+            raise pytest.UsageError(*(printable(str(text)) for text in error.args)) from None
+
+    def _configure(self) -> None:
         option_table.refuse_commands(self.config)
         self._check_report_paths()
         if TRACE in getattr(self.config, "workerinput", {}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def settle(arguments: list[str]) -> bool:
         Session(config).configure()
     finally:
         config._ensure_unconfigure()
+        sys.path[:] = [one for one in sys.path if one != os.getcwd()]  # which the suite puts there, as it says
     return True
 
 

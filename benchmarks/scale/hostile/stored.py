@@ -27,7 +27,7 @@ from pytest_mad.store.trials import Spec, StoredTrial, stored_trial
 from pytest_mad.training.data import load_data
 from pytest_mad.training.trial import Training, initial_model, make_optimizer
 
-from .damage import Strategy, byte_plan, changed_json, damaged, json_plan, texts
+from .damage import Strategy, byte_plan, changed_json, damaged, json_plan, places, texts
 from .judging import DefectError, Kind, check_line, left_over
 from .models import CPU, OFF, sound
 from .presets import tiny
@@ -72,7 +72,7 @@ def _cut(step: int, total: int, accuracy: float) -> None:
 # -- what is found ----------------------------------------------------------------------------------------------------
 
 
-def places(store: Store) -> tuple[StoredTrial, StoredContract]:
+def kept_in(store: Store) -> tuple[StoredTrial, StoredContract]:
     """Where the trial and the contract of the golden store are."""
     setting = _setting()
     data, point = load_data(setting, 0), setting.recipe.points[0]
@@ -85,7 +85,7 @@ def places(store: Store) -> tuple[StoredTrial, StoredContract]:
 
 def found(store: Store) -> dict[str, Any]:
     """All that a run would take from a store, by what it is; None where it takes nothing."""
-    trial, contract = places(store)
+    trial, contract = kept_in(store)
     known = trial.find()
     setting = _setting()
     point = setting.recipe.points[0]
@@ -130,8 +130,8 @@ TENSORS = ("drop", "rename", "shape", "dtype", "nan", "more", "none", "noise")
 KINDS_OF_FILES = ("trial", "contract", "checkpoint")
 _files: Strategy = st.sampled_from(KINDS_OF_FILES)
 stores: Strategy = st.one_of(
-    st.tuples(st.just("bytes"), _files, byte_plan),
-    st.tuples(st.just("bytes"), _files, byte_plan),
+    *[st.tuples(st.just("bytes"), _files, byte_plan)] * 2,
+    *[st.tuples(st.just("bytes"), _files, st.tuples(st.just("flip"), places, st.integers(0, 7)))] * 3,
     st.tuples(st.just("header"), _files, json_plan.map(lambda plan: plan[0])),
     st.tuples(st.just("tensors"), _files, st.tuples(st.sampled_from(TENSORS), st.integers(0, 99))),
     st.tuples(st.just("swap"), _files, _files),
