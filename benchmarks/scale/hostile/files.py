@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +148,15 @@ def attempt_results(given: tuple[tuple[str, ...], bool, Any], folder: Path) -> s
 def run_command(command: list[str], folder: Path) -> int:
     """``pytest-mad`` in this process; its exit code, and what it says is looked at."""
     before = {path.name for path in folder.iterdir()}
-    out, err = io.StringIO(), io.StringIO()
+    out, err, path = io.StringIO(), io.StringIO(), list(sys.path)
     is_argparse = False
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = cli.main(command)
         except SystemExit as left:
             code, is_argparse = int(left.code or 0), True
+        finally:
+            sys.path[:] = path  # where a command finds the module that it is to import
     said = err.getvalue()
     if code not in (0, 1, cli.USAGE_ERROR):
         raise DefectError(f"exit code {code}")

@@ -11,7 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ class Kind:
     """One kind of input: what is drawn, and what is done with it."""
 
     name: str
-    inputs: Strategy
+    inputs: Strategy = field(repr=False)
     #: with an input, in an empty folder of its own, which is the current one: ``valid``, ``refused`` or ``judged``
     attempt: Callable[[Any, Path], str]
     #: one-line errors that the API documents
@@ -82,7 +82,9 @@ def drawn(inputs: Strategy, count: int, seed: int) -> list[Any]:
             suppress_health_check=list(HealthCheck),
             phases=(Phase.generate,),
         )
-        hypothesis.seed(1000 * seed + turn)(quiet(hypothesis.given(given=inputs)(keep)))()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the strategy is too long to be shown
+            hypothesis.seed(1000 * seed + turn)(quiet(hypothesis.given(given=inputs)(keep)))()
     return list(found.values())
 
 
@@ -90,7 +92,7 @@ def meet(kind: Kind, given: Any, folder: Path) -> Met:
     """Judge one input in this process."""
     before = process(of_users=kind.of_users)
     outcome, defect = "refused", ""
-    with limited() as hangs:
+    with limited(LONGEST) as hangs:
         try:
             outcome = kind.attempt(given, folder)
         except KeyboardInterrupt:
@@ -140,7 +142,7 @@ def _frames(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def limited(seconds: float = LONGEST) -> Iterator[list[bool]]:
+def limited(seconds: float) -> Iterator[list[bool]]:
     """End what takes too long; afterwards the list that it yields is not empty if it did."""
     hangs: list[bool] = []
 

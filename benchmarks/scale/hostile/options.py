@@ -24,11 +24,14 @@ INI = [option.name for option in OPTIONS if option.ini] + ["mad_junit"]
 given: Strategy = st.tuples(st.sampled_from(FLAGS), arguments).map("=".join)
 command_lines: Strategy = st.lists(given, min_size=1, max_size=3)
 #: Without pytest's plugins but those that its parser needs.
+AUTOLOAD = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
 BARE = ["-p", "pytest_mad.plugin", "-p", "no:cacheprovider", "--rootdir=."]
 
 
 def settle(arguments: list[str]) -> bool:
     """What pytest does with a command line before it collects; whether its own parser bears it."""
+    known = os.environ.get(AUTOLOAD)
+    os.environ[AUTOLOAD] = "1"  # of others, which would cost more time than ours
     try:
         config = _prepareconfig([*BARE, *arguments])
     except (Exception, SystemExit) as error:
@@ -36,7 +39,8 @@ def settle(arguments: list[str]) -> bool:
             raise
         return False
     finally:
-        os.environ.pop("PYTEST_VERSION", None)
+        os.environ.pop(AUTOLOAD)
+        os.environ |= {} if known is None else {AUTOLOAD: known}
     try:
         Session(config).configure()
     finally:
@@ -74,9 +78,6 @@ ini_lines: Strategy = st.lists(
     unique_by=lambda p: p[0],
 )
 ini_files: Strategy = st.tuples(st.sampled_from(sorted(FORMS)), ini_lines)
-
-
-os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # of others, which would cost more time than ours
 
 
 def ini_text(form: str, lines: list[tuple[str, Any]]) -> str:
