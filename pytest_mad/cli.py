@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except CommandError as error:
-        sys.stderr.write(f"pytest-mad {parsed.name}: error: {error}\n")
+        from pytest_mad.common.text import printable
+
+        sys.stderr.write(f"pytest-mad {parsed.name}: error: {printable(str(error))}\n")
         return USAGE_ERROR
     return code
 

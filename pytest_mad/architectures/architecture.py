@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_mad.common.text import NAME
+from pytest_mad.common.text import NAME, printable
 
 from .namespace import Namespace
 from .source import source_digest
@@ -24,7 +24,10 @@ FACTORY_KEYWORDS = ("task", "vocab_size", "max_length")
 
 
 class TargetError(ValueError):
-    """A TARGET that cannot be found or cannot be a factory; the message is one line."""
+    """A TARGET that cannot be found or cannot be a factory; the message is one line, whatever it was called."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ def from_factory(
     factory: Any, *, name: str | None = None, source: str | None = None, found_in: str | None = None
 ) -> Architecture:
     """An architecture from a function in MAD-Lab's form, called with the keywords that its signature accepts."""
-    label = source or str(getattr(factory, "__qualname__", type(factory).__name__))
+    label = source or printable(str(getattr(factory, "__qualname__", type(factory).__name__)))
     accepted = accepted_keywords(factory, FACTORY_KEYWORDS, label)
 
     def build(setting: Setting) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_mad.common.errors import LeftError, SkippedError, first_line, is_out_of_memory, kept_inside
+from pytest_mad.common.errors import LeftError, SkippedError, first_line, is_out_of_memory, kept_inside, type_name
 from pytest_mad.common.globals import put_back
 from pytest_mad.common.seeds import generator
 from pytest_mad.presets.setting import Setting
@@ -58,9 +58,9 @@ def run_factory(architecture: Architecture, setting: Setting) -> tuple[nn.Module
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise ModelError(f"{source} raised {type(error).__name__}: {first_line(error)}") from error
+        raise ModelError(f"{source} raised {type_name(error)}: {first_line(error)}") from error
     if not isinstance(made, nn.Module):
-        raise ModelError(f"{source} returned {type(made).__name__}, but must return a torch.nn.Module")
+        raise ModelError(f"{source} returned {type_name(made)}, but must return a torch.nn.Module")
     return made, changed
 
 
@@ -79,7 +79,7 @@ def placed(model: nn.Module, device: torch.device, source: str) -> nn.Module:
             raise
         if not all(tensor.device.type == device.type for tensor in tensors):
             raise ModelError(
-                f"the model of {source} cannot be moved to {device}: {type(error).__name__}: {first_line(error)}"
+                f"the model of {source} cannot be moved to {device}: {type_name(error)}: {first_line(error)}"
             ) from error
         return model
     return moved if isinstance(moved, nn.Module) else model  # a to() of its own, which returns nothing
@@ -175,13 +175,13 @@ def check_logits(model: nn.Module, tokens_BT: Tensor, setting: Setting, source: 
             raise
         shape = tuple(tokens_BT.shape)
         raise ModelError(
-            f"the model of {source} raised {type(error).__name__} for tokens {shape}: {first_line(error)}"
+            f"the model of {source} raised {type_name(error)} for tokens {shape}: {first_line(error)}"
         ) from error
     finally:
         model.train()
     if not isinstance(logits, Tensor):
         raise ModelError(
-            f"the model of {source} returned {type(logits).__name__}, but must return logits {expected} or an object "
+            f"the model of {source} returned {type_name(logits)}, but must return logits {expected} or an object "
             "with .logits"
         )
     for axis, name in enumerate(("batch", "length", "vocabulary")):

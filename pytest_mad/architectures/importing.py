@@ -13,7 +13,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from pytest_mad.common.errors import LeftError, SkippedError, first_line, kept_inside
+from pytest_mad.common.errors import LeftError, SkippedError, first_line, kept_inside, type_name
+from pytest_mad.common.files import is_file
 
 from .architecture import TargetError
 from .namespace import TAKEN, Namespace, namespace_of
@@ -36,9 +37,10 @@ def import_file(path: str) -> tuple[ModuleType, Namespace]:
     A file with an ``__init__.py`` beside it is part of a package: it is imported by its dotted name, so that its
     relative imports work.
     """
-    file = Path(path).expanduser().resolve()
-    if not file.is_file():
+    file = Path(path).expanduser()
+    if not is_file(file):
         raise TargetError(f"there is no file {path}")
+    file = file.resolve()
     folder, parts = package_place(file)
     name, is_package = ".".join(parts), len(parts) > 1 or file.name == "__init__.py"
     if is_package and parts[0] in TAKEN:
@@ -108,4 +110,4 @@ def _one_line(what: str, name: str) -> Iterator[None]:
     except LeftError as error:
         raise TargetError(f"importing {what} {first_line(error)}") from error.__cause__
     except Exception as error:
-        raise TargetError(f"importing {what} raised {type(error).__name__}: {first_line(error)}") from error
+        raise TargetError(f"importing {what} raised {type_name(error)}: {first_line(error)}") from error

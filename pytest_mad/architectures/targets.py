@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_mad.common.errors import SkippedError
+from pytest_mad.common.errors import SkippedError, type_name
+from pytest_mad.common.files import is_file
 from pytest_mad.common.text import NAME
 
 from .architecture import Architecture, TargetError, accepted_keywords, check_name, from_factory, placed
@@ -128,15 +129,8 @@ def skipped(name: str, target: str, reason: str) -> Architecture:
 def split_name(value: str) -> tuple[str | None, str]:
     """``NAME=TARGET`` into both; a TARGET alone has no name. A path may have an equals sign of its own."""
     name, separator, target = value.partition("=")
-    is_path = _is_file(value.rpartition(":")[0]) or (not NAME.fullmatch(name) and re.search(r"[/\\]", name))
+    is_path = is_file(Path(value.rpartition(":")[0])) or (not NAME.fullmatch(name) and re.search(r"[/\\]", name))
     return (None, value) if not separator or is_path else (check_name(name), target)
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return Path(path).is_file()
-    except ValueError:  # a null
-        return False
 
 
 class Place(NamedTuple):
@@ -200,7 +194,7 @@ def load_target(target: str) -> Loaded:
             module = import_module(place.module)
     factory = _attribute(module, place)
     if not callable(factory):
-        raise TargetError(f"{target} is of type {type(factory).__name__}, but must be a function that builds a model")
+        raise TargetError(f"{target} is of type {type_name(factory)}, but must be a function that builds a model")
     if not inspect.isclass(factory) and hasattr(factory, "state_dict"):
         raise TargetError(f"{target} is a model, but must be the function that builds it")
     return Loaded(factory, module.__name__, namespace, tuple(changed))

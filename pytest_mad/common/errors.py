@@ -58,7 +58,7 @@ def kept_inside() -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        kind = type(error).__name__
+        kind = type_name(error)
         is_outcome = type(error).__module__.partition(".")[0] in ("builtins", "_pytest", "unittest")  # as they say
         if is_outcome and kind in ("Skipped", "SkipTest"):
             raise SkippedError(first_line(error)) from None
@@ -78,8 +78,15 @@ def first_line(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as broken:
-        return f"(its message cannot be read: {type(broken).__name__})"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # a SystemExit must not end us either
+        return f"(its message cannot be read: {type_name(broken)})"
+
+
+def type_name(value: object) -> str:
+    """Of a user's class, which may be called anything."""
+    return printable(type(value).__name__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -94,7 +101,7 @@ def what_happened(error: Exception, doing: str) -> str:
         return f"out of memory: make the model or the preset's batch_size smaller ({first_line(error)})"
     if isinstance(error, LeftError):
         return f"{doing} {first_line(error)}"
-    return f"{doing} raised {type(error).__name__}: {first_line(error)}"
+    return f"{doing} raised {type_name(error)}: {first_line(error)}"
 
 
 def user_traceback(error: BaseException | None) -> str:

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,22 @@ def refuse_unwritable(path: Path) -> None:
 
 def is_there(path: Path) -> bool:
     """Whether there is anything at this path; a name that no file can have is not there."""
+    return _is(Path.exists, path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file at this path."""
+    return _is(Path.is_file, path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at this path."""
+    return _is(Path.is_dir, path)
+
+
+def _is(what: Callable[[Path], bool], path: Path) -> bool:
+    """Python asks the system, which refuses a name that is too long."""
     try:
-        return path.exists()
-    except OSError:
+        return what(path)
+    except (OSError, ValueError):
         return False

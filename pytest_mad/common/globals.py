@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch.backends import cuda, cudnn, mkldnn
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 _SMALLEST = 1e-40  # a denormal number of float32
 
@@ -67,9 +68,26 @@ def _write_kernels(value: tuple[bool, ...]) -> None:
         enable(is_on)
 
 
-#: The device and the grad mode come first: what reads the others may create a tensor.
+def _read_modes() -> tuple[Any, ...]:
+    """What catches torch's functions: a device that was entered and never left, for example. Not the default device."""
+    own = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    modes = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return tuple(mode for mode in modes if mode is not own)
+
+
+def _write_modes(value: tuple[Any, ...]) -> None:
+    """Take off the others. Not by their own way out: a device that was entered by hand has none."""
+    others = [mode for mode in _read_modes() if not any(mode is one for one in value)]
+    taken = [_pop_mode() for _ in _get_current_function_mode_stack()]  # type: ignore[no-untyped-call]
+    for mode in reversed(taken):
+        if not any(mode is one for one in others):
+            _push_mode(mode)  # type: ignore[no-untyped-call]
+
+
+#: The device, the modes and the grad mode come first: what reads the others may create a tensor.
 SETTINGS = (
     Setting("torch's default device", torch.get_default_device, _set_default_device),
+    Setting("torch's function modes", _read_modes, _write_modes),
     Setting("torch's grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
     Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
     Setting(
@@ -85,7 +103,7 @@ SETTINGS = (
     ),
     Setting(
         "torch's flushing of denormal numbers",
-        lambda: torch.full((1,), _SMALLEST, dtype=torch.float32).mul(1.0).item() == 0,
+        lambda: torch.full((1,), _SMALLEST, dtype=torch.float32, device="cpu").mul(1.0).item() == 0,
         torch.set_flush_denormal,
     ),
     Setting("torch's anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
@@ -143,8 +161,14 @@ def random_states_put_back() -> Iterator[None]:
 
 
 def _shown(value: Any) -> str:
-    text = ", ".join(map(str, value.values() if isinstance(value, dict) else value)) if _is_many(value) else str(value)
+    text = (
+        ", ".join(map(_name, value.values() if isinstance(value, dict) else value)) if _is_many(value) else str(value)
+    )
     return text.removeprefix("torch.")
+
+
+def _name(value: Any) -> str:
+    return type(value).__name__ if isinstance(value, TorchFunctionMode) else str(value)
 
 
 def _is_many(value: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_mad.common.errors import first_line, is_out_of_memory
+from pytest_mad.common.errors import first_line, is_out_of_memory, type_name
 
 from .base import ContractError, NotApplicableError
 
@@ -85,7 +85,7 @@ def raising(what: str) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):  # says nothing about the model
             raise
-        raise ContractError(f"{what} raises {type(error).__name__}: {first_line(error)}") from error
+        raise ContractError(f"{what} raises {type_name(error)}: {first_line(error)}") from error
 
 
 @contextlib.contextmanager

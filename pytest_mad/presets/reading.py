@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mad.common.errors import check_keys, first_line, require, suggestion
+from pytest_mad.common.files import is_file, is_folder
 from pytest_mad.gate import Gate
 from pytest_mad.tasks import TaskParams, get_task, task_names
 
@@ -57,8 +58,8 @@ def _find(preset: str) -> tuple[str, Path]:
         return preset, _PRESETS / f"{preset}.toml"
     path = Path(preset)
     if path.suffix == ".toml":
-        if not path.is_file():
-            wrong = "is a folder, but must be a file" if path.is_dir() else "does not exist"
+        if not is_file(path):
+            wrong = "is a folder, but must be a file" if is_folder(path) else "does not exist"
             raise PresetError(f"preset file {preset} {wrong}")
         return path.stem, path
     hint = suggestion(preset, preset_names())

@@ -38,7 +38,7 @@ SCHEMA = 1
 MARK = "store.json"
 #: Kept per key: more are architectures of long ago.
 MOST = 16
-_HEADER, _DIGEST = "mad", "sha256"
+_HEADER, _DIGEST, _TENSORS = "mad", "sha256", "tensors-sha256"
 PART = ".part"
 RUNNING = "running-"
 #: What a store's files are called: a name that comes from another machine is no path.
@@ -73,12 +73,14 @@ class Stored:
         try:
             with safe_open(self.path, framework="pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
-                text = (file.metadata() or {}).get(_HEADER, "")
-            header = parse_json(text)
+                metadata = file.metadata() or {}
+            header = parse_json(metadata.get(_HEADER, ""))
         except Exception as error:  # deleted meanwhile, or cut off: safetensors has a type of its own for the latter
             raise DamagedError(f"is damaged ({first_line(error)})") from None
         if header != self.header:
             raise DamagedError("was written by two runs at once")
+        if metadata.get(_TENSORS) != _tensors_digest(found):
+            raise DamagedError("is damaged (its tensors are not those that were written)")
         return found
 
 
@@ -122,7 +124,7 @@ class Store:
             return
         try:
             text = json.dumps(header, allow_nan=False)
-            content = save(tensors, {_HEADER: text, _DIGEST: _digest(text)})
+            content = save(tensors, {_HEADER: text, _DIGEST: _digest(text), _TENSORS: _tensors_digest(tensors)})
         except Exception as error:  # a kind of number that the format does not have
             self.note(f"cannot hold this: {first_line(error)}")
         else:
@@ -283,6 +285,17 @@ def lock(handle: int) -> None:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _tensors_digest(tensors: dict[str, Tensor]) -> str:
+    """A bit that a disk has lost would train another model, and nobody would know."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _replace(path: Path, content: bytes) -> None:

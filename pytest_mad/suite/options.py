@@ -8,7 +8,10 @@ from typing import Any, Literal
 
 import pytest
 
-from .option_table import OPTIONS, REPORTS, Option, flag, writes_junit
+from pytest_mad.common.errors import first_line, shown
+from pytest_mad.common.text import printable
+
+from .option_table import OPTIONS, REPORTS, Option, flag
 from .option_values import ContractMode
 
 
@@ -78,13 +81,13 @@ def parse(config: pytest.Config) -> Options:
     Raises ``pytest.UsageError`` with one line that names the option, the text and what would be right.
     """
     values = {option.attribute: _value(config, option) for option in OPTIONS}
-    return Options(junit=writes_junit(config), **values)
+    return Options(junit=bool(_ini(config, "mad_junit")), **values)
 
 
 def _value(config: pytest.Config, option: Option) -> Any:
     given, where = config.getoption(option.name), option.flag
     if option.switch:
-        return bool(given or (option.ini and config.getini(option.name)))
+        return bool(given or (option.ini and _ini(config, option.name)))
     if given is None and option.ini:
         given, where = _from_ini(config, option), f"ini option {option.name}"
     if option.repeatable:
@@ -94,7 +97,10 @@ def _value(config: pytest.Config, option: Option) -> Any:
 
 def _from_ini(config: pytest.Config, option: Option) -> Any:
     """The ini twin's text; a path is relative to the ini file, as pytest's own are."""
-    given = config.getini(option.name) or None
+    given, is_list = _ini(config, option.name) or None, option.repeatable or option.names
+    if given is not None and not all(isinstance(one, str) for one in (given if is_list else [given])):
+        expected = "a list of texts" if is_list else "a text"
+        raise pytest.UsageError(f"ini option {option.name}={shown(given)}: must be {expected}")
     if option.names and given is not None:
         given = ",".join(part.strip(",") for part in given)
     if isinstance(given, str):
@@ -105,8 +111,16 @@ def _from_ini(config: pytest.Config, option: Option) -> Any:
     return given
 
 
+def _ini(config: pytest.Config, name: str) -> Any:
+    """What pytest makes of the ini file's text; of one that it refuses, its reason and the option's name."""
+    try:
+        return config.getini(name)
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        raise pytest.UsageError(f"ini option {name}: {first_line(error)}") from None
+
+
 def _parsed(option: Option, where: str, text: str) -> Any:
     try:
         return option.parse(text)
     except ValueError as error:
-        raise pytest.UsageError(f"{where}={text}: {error}") from None
+        raise pytest.UsageError(printable(f"{where}={text}: {error}")) from None

@@ -15,7 +15,7 @@ import pytest
 from pytest_mad.architectures.architecture import Architecture, TargetError, check_unique
 from pytest_mad.architectures.targets import TARGETS
 from pytest_mad.common.errors import suggestion, user_traceback
-from pytest_mad.common.files import FileError, is_there, refuse_unwritable
+from pytest_mad.common.files import FileError, is_folder, is_there, refuse_unwritable
 from pytest_mad.evaluation.options import ContractOptions, Mode, RunOptions
 from pytest_mad.gate.baseline import (
     Baseline,
@@ -126,7 +126,7 @@ def run_options(
     """
     options = options_of(config)
     data = None if options.data is None else Path(config.invocation_params.dir, options.data)
-    if data is not None and not data.is_dir():
+    if data is not None and not is_folder(data):
         raise pytest.UsageError(f"--mad-data={data}: there is no such folder")
     where, store = executor(config), store_path(config)
     if options.device == "cuda" and where == "inline":  # a cluster's devices are none of this machine's

@@ -53,7 +53,15 @@ class Session:
     # -- configure -----------------------------------------------------------------------------------------------------
 
     def configure(self) -> None:
-        """Find every usage error now, before anything is trained."""
+        """Find every usage error now, before anything is trained; each is one line, whatever the user has written."""
+        try:
+            self._configure()
+        except pytest.UsageError as error:
+            from pytest_mad.common.text import printable
+
+            raise pytest.UsageError(*(printable(str(text)) for text in error.args)) from None
+
+    def _configure(self) -> None:
         option_table.refuse_commands(self.config)
         self._look_at_second_words()
         self._check_report_paths()

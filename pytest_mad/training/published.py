@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pytest_mad.common.errors import first_line
+from pytest_mad.common.files import is_folder
 from pytest_mad.tasks import IGNORE, Batch, Task, TaskParams
 from pytest_mad.tasks.base import IntArray
 
@@ -63,7 +64,7 @@ def folder_name(task: Task[Any], params: TaskParams, seed: int = PUBLISHED_SEED)
 
 def find_folder(directory: Path, task: Task[Any], params: TaskParams) -> Path:
     """The setting's folder, directly in ``directory`` or in a folder per task."""
-    if not directory.is_dir():
+    if not is_folder(directory):
         raise PublishedDataError(f"{directory} is not a folder")
     if not task.shorthand:
         raise PublishedDataError(f"task {task.name!r} has no published data")
@@ -71,7 +72,7 @@ def find_folder(directory: Path, task: Task[Any], params: TaskParams) -> Path:
     # MAD-Lab writes a noise fraction of 0 as a float or, from older configurations, as an integer.
     for candidate in (name, name.replace("_fn-0#0_", "_fn-0_")):
         for path in (directory / candidate, directory / task.name / candidate):
-            if path.is_dir():
+            if is_folder(path):
                 return path
     raise PublishedDataError(f"{directory} has no folder {name}")
 

@@ -249,3 +249,9 @@ def test_two_warnings_of_one_contract_are_told_as_text(refused, write):
     write(a=content(contract("lengths", "pass", "slow")), b=content(contract("lengths", "pass", "late")))
     says = "mine, lengths was measured twice, with warned 'slow' in a.json, but warned 'late' in b.json"
     assert refused("merge", "a.json", "b.json") == f"pytest-mad merge: error: {says}"
+
+
+def test_control_characters_in_a_name_are_shown_and_not_obeyed(refused):
+    """One line, whatever the file is called."""
+    says = "pytest-mad merge: error: no\\n\\x1bsuch.json: cannot be read: No such file or directory"
+    assert refused("merge", "no\n\x1bsuch.json") == says

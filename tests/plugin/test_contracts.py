@@ -215,7 +215,9 @@ def test_every_contract_of_a_sound_model_holds(suite):
     """One with a recurrent form too; the budget is only there where one is given."""
     result, found = suite("Recurrent", options=["mad::Recurrent::contract"])
     result.assert_outcomes(passed=11)
-    assert found["Recurrent"]["contracts"] == {name: {"verdict": "pass", "detail": "", "warned": []} for name in NAMES}
+    assert found["Recurrent"]["contracts"] == {
+        name: {"verdict": "pass", "detail": "", "warned": [], "attempts": []} for name in NAMES
+    }
     assert found["Recurrent"]["settings"] == {} and found["Recurrent"]["mad_score"] is None
     assert "  11 contracts hold" in table(result)
     limited, found = suite("Recurrent", options=["mad::Recurrent::contract[budget]", "--mad-max-params=10"])
@@ -235,7 +237,9 @@ def test_a_contract_that_says_nothing_about_the_model_is_skipped_with_the_reason
     result, found = suite("Growing", options=["-k", "contract and state"])
     result.assert_outcomes(skipped=1, deselected=13)
     reason = "the model has no init_state(batch) and step(tokens, state)"
-    assert found["Growing"]["contracts"] == {"state": {"verdict": "skipped", "detail": reason, "warned": []}}
+    assert found["Growing"]["contracts"] == {
+        "state": {"verdict": "skipped", "detail": reason, "warned": [], "attempts": []}
+    }
     assert f"  contract state: skipped: {reason}" in result.outlines
     result.stdout.fnmatch_lines([f"SKIPPED * {reason}"])
 
@@ -481,7 +485,9 @@ def test_off_skips_a_contract_and_says_why(suite):
     result, found = suite("Dead", options=["-k", "gradients or 24", off])
     result.assert_outcomes(passed=1, skipped=1, deselected=12)
     detail = "switched off: two units are spare: see #12"
-    assert found["Dead"]["contracts"] == {"gradients": {"verdict": "skipped", "detail": detail, "warned": []}}
+    assert found["Dead"]["contracts"] == {
+        "gradients": {"verdict": "skipped", "detail": detail, "warned": [], "attempts": []}
+    }
     assert found["Dead"]["settings"][LARGER]["verdict"] == "pass"
     assert f"  contract gradients: skipped: {detail}" in result.outlines
     result.stdout.fnmatch_lines([f"SKIPPED * {detail}"])
@@ -591,7 +597,7 @@ def test_a_budget_is_a_contract_of_its_own(suite, model, limits, says):
     entry, setting = found[model]["contracts"]["budget"], found[model]["settings"][LARGER]
     if says is None:
         assert result.ret == pytest.ExitCode.OK
-        assert entry == {"verdict": "pass", "detail": "", "warned": []} and setting["verdict"] == "pass"
+        assert entry == {"verdict": "pass", "detail": "", "warned": [], "attempts": []} and setting["verdict"] == "pass"
     else:
         assert entry["verdict"] == "fail" and says in entry["detail"]
         assert setting["detail"] == pointer(model, "budget")
@@ -629,7 +635,7 @@ def test_a_contract_of_the_user_s_own_joins_the_others(own, project):
     result, found = own("-k", "contract", width=16)
     result.assert_outcomes(passed=11, skipped=1, deselected=3)
     assert list(project.outcomes(result))[-1] == "mad::own::contract[small-head]"
-    assert found["contracts"]["small-head"] == {"verdict": "pass", "detail": "", "warned": []}
+    assert found["contracts"]["small-head"] == {"verdict": "pass", "detail": "", "warned": [], "attempts": []}
 
 
 @pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["one process", "two workers"])
@@ -638,7 +644,7 @@ def test_a_broken_contract_of_the_user_s_own_stops_training(own, options):
     result, found = own("-k", "small-head or 24", *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     detail = f"a head of width 16 is too wide {WAY_OUT.format('small-head')}"
-    assert found["contracts"] == {"small-head": {"verdict": "fail", "detail": detail, "warned": []}}
+    assert found["contracts"] == {"small-head": {"verdict": "fail", "detail": detail, "warned": [], "attempts": []}}
     assert found["settings"][LARGER]["detail"] == pointer("own", "small-head")
 
 

@@ -158,6 +158,69 @@ def test_a_wrong_ini_option_is_named_as_such(project, usage_error, ini, says):
     assert usage_error("--mad-arch=models:make_model")[0] == says
 
 
+@pytest.mark.parametrize(
+    ("ini", "says"),
+    [
+        ("mad_junit = maybe", "ini option mad_junit: invalid truth value 'maybe'"),
+        ('mad_tasks = "memorization', "ini option mad_tasks: No closing quotation"),
+        ("mad_seeds = three\n   four", "ini option mad_seeds=three\\nfour: must be a whole number of at least 1"),
+    ],
+)
+def test_what_pytest_refuses_in_an_ini_file_names_the_option_too(project, usage_error, ini, says):
+    """Whose text may have several lines; the message has one."""
+    project.pytester.makeini(f"[pytest]\n{ini}")
+    assert usage_error("--mad-arch=models:make_model")[0] == says
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("mad_seeds = [3]", "mad_seeds=[3]: must be a text"),
+        ("mad_margin = [[0.1]]", "mad_margin=[[0.1]]: must be a text"),
+        ("mad_data = ['x']", "mad_data=['x']: must be a text"),
+        ("mad_threshold = [0.5]", "mad_threshold=[0.5]: must be a list of texts"),
+        ("mad_tasks = [['memorization']]", "mad_tasks=[['memorization']]: must be a list of texts"),
+    ],
+)
+def test_a_list_in_the_place_of_a_text_is_refused(project, usage_error, line, says):
+    """TOML has types, and pytest hands lists through."""
+    project.pytester.makepyprojecttoml(f"[tool.pytest.ini_options]\n{line}\n")
+    assert usage_error("--mad-arch=models:make_model")[0] == f"ini option {says}"
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--mad-seeds=3\nERROR: x", "--mad-seeds=3\\nERROR: x: must be a whole number"),
+        ("--mad-engine=\x1b[31mloop", "--mad-engine=\\x1b[31mloop: must be auto, loop or vmap"),
+        ("--mad-baseline=a\rb", "--mad-baseline=a\\rb: there is no such file"),
+        ("--mad-layers=a\tb", "--mad-layers=a\\tb: unknown layer"),
+        ("--mad-mixer=x=a\u2028.py:Mixer", "--mad-mixer=x=a\\u2028.py:Mixer: there is no file a\\u2028.py"),
+    ],
+)
+def test_control_characters_are_shown_and_not_obeyed(usage_error, option, says):
+    """Else one message would be several, or of another colour."""
+    assert usage_error("--mad-arch=sound=models:make_model", option)[0].startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--mad-arch=x={}:make_model", "there is no module '{}'"),
+        ("--mad-arch={}.py:make_model", "there is no file {}.py"),
+        ("--mad-layers={}=swiglu-no", "unknown layer 'swiglu-no'"),
+        ("--mad-preset={}.toml", "preset file {}.toml does not exist"),
+        ("--mad-data={}", "there is no such folder"),
+        ("--mad-json={}", "cannot be written: File name too long"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_a_file_that_is_not_there(usage_error, option, says):
+    """The system says of it neither yes nor no."""
+    long = "a" * 300
+    line, _ = usage_error("--mad-arch=sound=models:make_model", option.format(long))
+    assert says.format(long) in line
+
+
 def test_a_folder_that_cannot_be_written_is_found_before_training(usage_error):
     """Whoever asks: nothing can be created in /proc, not even by root, whom permissions let through."""
     if not os.path.isdir("/proc/self"):

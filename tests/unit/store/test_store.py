@@ -149,6 +149,23 @@ def test_a_damaged_file_is_not_used_and_not_changed(written, tmp_path_factory, d
     assert (again.best.curve, again.best.test) == (fresh.best.curve, fresh.best.test)
 
 
+@pytest.mark.parametrize("part", [0.001, 0.2, 0.4, 0.6, 0.8, 0.999])
+def test_a_bit_that_a_disk_has_lost_is_noted(tmp_path, part):
+    """In a tensor, which is a number before and after; a checkpoint with one would go on to another result."""
+    store = Store(tmp_path)
+    store.write("checkpoint", "0" * 32, "x", {}, {"weights": torch.ones(300), "step": torch.tensor(3)})
+    (path,) = tmp_path.glob("checkpoint-*")
+    content = bytearray(path.read_bytes())
+    (stored,) = store.find("checkpoint", "0" * 32)
+    assert stored.tensors().keys() == {"weights", "step"}
+    start = header_of(path) + 8
+    content[start + int(part * (len(content) - start))] ^= 1
+    path.write_bytes(content)
+    (stored,) = store.find("checkpoint", "0" * 32)
+    with pytest.raises(DamagedError, match="its tensors are not those that were written"):
+        stored.tensors()
+
+
 def test_a_pickle_in_the_store_is_never_opened(tmp_path):
     """A file of the right name that would run code if it were unpickled."""
 

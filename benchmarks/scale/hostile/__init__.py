@@ -1,0 +1,1 @@
+"""Generated bad inputs of every kind that users can give: ``python -m benchmarks.scale.hostile``."""
