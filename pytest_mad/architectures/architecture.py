@@ -140,7 +140,8 @@ def accepted_keywords(factory: Any, offered: tuple[str, ...], label: str) -> lis
 def placed(factory: Any, found_in: str | None) -> dict[str, Any]:
     """Where a factory is written, as far as it knows, behind its decorators; and what its source is by now."""
     written_in = getattr(factory, "__module__", None) or type(factory).__module__
-    modules = tuple(sorted({written_in, found_in or written_in}))
+    told: set[object] = {written_in, found_in or written_in}
+    modules = tuple(sorted(name for name in told if isinstance(name, str)))  # a user's class may say anything
     source: dict[str, Any] = {"modules": modules, "loaded": source_digest(modules)}
     try:
         factory = inspect.unwrap(factory)

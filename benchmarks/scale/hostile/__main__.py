@@ -9,7 +9,7 @@ a damaged file that gives another result; a report that is half written, or a te
 also ``INTERNALERROR``, a traceback with frames of ours, more than one ``ERROR:`` line, and an exit code that is not 0,
 1, 2 or 4, or 0 where the model must fail.
 
-Prints a line per kind, and each defect with its input, and writes ``benchmarks/results/hostile.json``.
+Prints a line per kind, and each defect with its input, and writes ``benchmarks/results/hostile.json``, a section per kind.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from benchmarks.command import command_line
-from benchmarks.record import save
+from benchmarks.record import update
 
 from . import commands, files, models, options, stored
 from .judging import OUTCOMES, Kind, Met, drawn, meet
@@ -100,7 +100,7 @@ def main() -> int:
     )
     print(f"{total:,} inputs, {defects} defects")
     if arguments.save:
-        save("hostile", seed=arguments.seed, inputs=total, kinds=rows)
+        update("hostile", **{name: {"seed": arguments.seed, **one} for name, one in rows.items()})
     return int(defects > 0)
 
 

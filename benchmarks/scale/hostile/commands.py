@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_mad.common.packages import HERE
 from pytest_mad.common.text import printable
+from pytest_mad.presets.reading import preset_names
 from pytest_mad.results.result_file import read_results
 
 from .damage import Strategy, byte_plan, damaged, damaged_json, damaged_toml, json_plan, toml_plan
@@ -45,6 +46,8 @@ def make_model(vocab_size):
     return Hanging(("", ""), vocab_size)
 """
 RUN = ("--mad-preset=tiny.toml", "--mad-device=cpu", "--mad-json=out.json", "--mad-html=out.html", "-pno:cacheprovider")
+#: For a number of seeds or steps that nobody would wait for; an option that is given behind it comes before it.
+SHORT = "--mad-timeout=5"
 #: What commands are about, what is drawn for them, and how many of a hundred: start-up takes seconds, so most are
 #: refused before torch is loaded.
 PLANS: dict[str, tuple[Strategy, int]] = {
@@ -71,7 +74,14 @@ def run_all(count: int, seed: int) -> list[tuple[Any, Met]]:
     ]
     results()  # once for both threads
     with ThreadPoolExecutor(2) as pool:
-        return list(zip(inputs, pool.map(run_one, inputs), strict=True))
+        return [(given, _told(given, met)) for given, met in zip(inputs, pool.map(run_one, inputs), strict=True)]
+
+
+def _told(given: Any, met: Met) -> Met:
+    """A defect is shown at once: a run takes many minutes."""
+    if met.defect:
+        print(f"    {met.defect}\n        {ascii(given)[:300]}", file=sys.stderr, flush=True)
+    return met
 
 
 def run_one(given: tuple[str, Any]) -> Met:
@@ -113,13 +123,14 @@ def prepared(kind: str, given: Any, folder: Path) -> list[str]:
     suite = ["pytest", "--mad-arch=model.py:make_model", *RUN]
     plain = ["--mad-no-store", "-kmemorization or output"]
     if kind == "options":
-        return [*suite, *plain, *given]
+        is_long = any(name in text for name in preset_names() for text in given)  # which would be trained for hours
+        return [*suite, "--mad-no-store", "-koutput", SHORT, *given, *(["--collect-only"] if is_long else [])]
     if kind == "ini":
         (folder / given[0]).write_bytes(ini_text(*given).encode("utf-8", "surrogatepass"))
-        return [*suite, "-kmemorization or output"]
+        return [*suite, SHORT, "-koutput"]
     if kind == "preset":
         (folder / "x.toml").write_bytes(damaged_toml(presets()[given[0]], given[1]))
-        return [*suite, *plain, "--mad-preset=x.toml", "--mad-timeout=20"]
+        return [*suite, *plain, "--mad-preset=x.toml", SHORT]
     if kind in ("baseline", "update"):
         (folder / "x.json").write_bytes(damaged_json(baseline(), given))
         flag = "--mad-baseline=x.json" if kind == "baseline" else "--mad-update-baseline=x.json"

@@ -315,3 +315,15 @@ def test_the_place_of_a_factory_is_known_where_there_is_one():
     for unplaced in (from_factory(Built()), from_layers("swiglu")):
         assert unplaced.file is unplaced.line is None
     assert from_factory(decorated(decorated(Built))).file == __file__
+
+
+def test_a_factory_that_says_nonsense_of_its_module_is_a_factory_still():
+    """Its source is then not known by that module, and nothing else is lost."""
+
+    def factory(vocab_size):
+        return vocab_size
+
+    factory.__module__ = 3
+    architecture = from_factory(factory, name="odd", found_in="models")
+    assert architecture.modules == ("models",)
+    assert architecture.build(make_setting()) == 32
