@@ -36,17 +36,17 @@ def mad_setting(request: pytest.FixtureRequest) -> Setting:
 @pytest.fixture
 def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Setting) -> SettingResult:
     """Score and verdict of ``mad_model`` on ``mad_setting``; trained when the first test of the process asks for it."""
-    from pytest_mad.architectures.architecture import Architecture, from_factory
     from pytest_mad.report.progress import live_progress
 
     from .items import work
     from .keys import RESULT
+    from .naming import named
     from .plan import run_options
     from .session import SESSION
 
     marker = request.node.get_closest_marker("mad")
     contracts = tuple(marker.kwargs.get("contracts") or ()) if marker else ()
-    architecture = mad_model if isinstance(mad_model, Architecture) else from_factory(mad_model)
+    architecture = named(mad_model, request.node)
     before = request.node.stash.get(RESULT, None)  # where the test runs again
     works = [work(architecture, mad_setting, run_options(request.config))]  # how many others there are, pytest shows
     with live_progress(request.config, works, 1, []) as progress:

@@ -26,7 +26,8 @@ from pytest_mad.results.result import ContractResult, ItemResult, SettingResult,
 from pytest_mad.results.verdicts import is_warning
 
 from .arguments import ROOT
-from .keys import COURSES, EXECUTOR, OWN_ID, PLAN, RESULT
+from .identity import identity
+from .keys import COURSES, EXECUTOR, MODEL, OWN_ID, PLAN, RESULT
 from .lookalike import InModule, LookAlike
 from .selection import matches, shard_costs
 from .watchdog import marked, watched
@@ -113,6 +114,7 @@ class JudgedItem(LookAlike):
 
     def conclude(self, result: ItemResult, traceback: str) -> None:
         """Leave the result for the report, with the attempts before it, and end as it says."""
+        self.stash[MODEL] = identity(self.config, self.architecture).text()
         self.stash[RESULT] = after(self.stash.get(RESULT, None), result)
         if result.verdict == "skipped":
             pytest.skip(result.detail)

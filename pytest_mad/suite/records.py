@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from .keys import OWN_ID, PLAN, RECORD, RESULT, TROUBLE
+from .keys import IDENTITY, MODEL, OWN_ID, PLAN, RECORD, RESULT, TROUBLE
 
 if TYPE_CHECKING:
     from pytest_mad.results.result import ContractResult, ItemResult, Run, SettingResult, Shards
@@ -46,6 +46,8 @@ class Records:
         self._reported: set[str] = set()
         #: what every item left last, by node id
         self._of_items: dict[str, ItemResult] = {}
+        #: which model has a name: its identity, where it is written, and by which item it was seen first
+        self._models: dict[str, tuple[str, str, str]] = {}
         #: the item that ran last in this process
         self._item: pytest.Item | None = None
 
@@ -103,6 +105,7 @@ class Records:
         from .plan import store_trouble
 
         setattr(report, RECORD, json.dumps(plain(result)))
+        setattr(report, IDENTITY, item.stash.get(MODEL, None))
         setattr(report, TROUBLE, store_trouble(self._config))
         if options_of(self._config).junit:
             others = [one for one in item.user_properties if not one[0].startswith("mad.")]  # of an earlier attempt
@@ -114,10 +117,29 @@ class Records:
         """Keep the result of a finished item and say so in a line; runs in the controller, or the only process."""
         if getattr(report, RECORD, None) is not None and self._item and self._item.nodeid == report.nodeid:
             self._attach(self._item, report)  # a plugin may have run the item again since, for the same report
+        if not hasattr(self._config, "workerinput"):
+            self._refuse_namesake(report)
         try:
             return (yield)
         finally:
             self._take(report)
+
+    def _refuse_namesake(self, report: pytest.TestReport) -> None:
+        """Make a failure of the report of a model whose name another one has already, and leave its result out."""
+        text, model = getattr(report, RECORD, None), getattr(report, IDENTITY, None)
+        if text is None or model is None:
+            return
+        name, (digest, place) = json.loads(text)["architecture"], json.loads(model)
+        known, other, first = self._models.setdefault(name, (digest, place, report.nodeid))
+        if known != digest:
+            line = (
+                f"two models are called {name!r}: {other} in {first} and {place} in {report.nodeid}; give one of them "
+                "another name: a function or class of its own, or an id where mad_model is parametrized"
+            )
+            report.longrepr = f"{line}\n\n{report.longreprtext}" if report.failed else line
+            report.outcome = "failed"
+            setattr(report, RECORD, None)
+            self._reported.add(report.nodeid)
 
     def _take(self, report: pytest.TestReport) -> None:
         text, is_last = getattr(report, RECORD, None), report.outcome in _LAST

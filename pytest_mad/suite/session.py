@@ -41,7 +41,7 @@ class Session:
         #: names of the CUDA devices that this run may use
         self.devices: list[str] = []
         self.records = Records(config)
-        self._measured: dict[tuple[int, Setting, tuple[str, ...]], tuple[Any, Measured]] = {}
+        self._measured: dict[tuple[int, str, Setting, tuple[str, ...]], tuple[Any, Measured]] = {}
 
     @property
     def options(self) -> Options:
@@ -197,7 +197,7 @@ class Session:
         from .plan import run_options
         from .watchdog import marked, watched
 
-        key = id(model), setting, contracts
+        key = id(model), architecture.name, setting, contracts
         is_again = before is not None and not before.passed
         if is_again or key not in self._measured:
             run = run_options(self.config, contracts=contracts)
