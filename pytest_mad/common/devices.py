@@ -1,7 +1,8 @@
 """CUDA devices by their names, as the caller or nvidia-smi gives them.
 
-A name is an opaque string: an index, a ``GPU-...`` UUID, a ``MIG-...`` id. torch is never asked: in the controller of
-xdist it would open devices that are the workers'.
+A name is an opaque string: an index, a ``GPU-...`` UUID, a ``MIG-...`` id. What torch sees counts: a list may be left
+over from another machine, and a build of torch for CPUs sees no device. Its count opens none: in xdist's controller
+they are the workers'.
 """
 
 from __future__ import annotations
@@ -20,7 +21,22 @@ _PATIENCE = 30
 
 
 def visible_devices() -> list[str]:
-    """The caller's own list, else what nvidia-smi finds. As for CUDA, a list ends at what is no device (``0,-1,1``)."""
+    """The caller's own list, else what nvidia-smi finds, as far as torch sees it."""
+    found = _named()
+    count = seen_by_torch() if found else 0
+    is_cut = any(name.startswith("MIG-") for name in found)  # a process sees one instance, whatever the list
+    return found if count and is_cut else found[:count]
+
+
+def seen_by_torch() -> int:
+    """How many devices torch can use. Asked only where some are named: importing it takes a second."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _named() -> list[str]:
+    """As for CUDA, the caller's list ends at what is no device (``0,-1,1``)."""
     given = os.environ.get(VISIBLE)
     if given is None:
         return list(_from_nvidia_smi(shutil.which("nvidia-smi")))
