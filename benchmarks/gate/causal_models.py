@@ -102,7 +102,7 @@ def small_model(kind: str, vocab_size: int, max_length: int) -> torch.nn.Module:
 def architectures(only: set[str] | None, reference: bool) -> Iterator[Architecture]:
     if reference:
         for module in pkgutil.iter_modules(reference_archs.__path__):
-            if only is None or module.name in only:
+            if not module.name.startswith("_") and (only is None or module.name in only):
                 yield from_target(f"reference_archs.{module.name}:make_model")
         return
     for kind in MODELS:
