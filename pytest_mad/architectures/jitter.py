@@ -37,5 +37,26 @@ def jittered(model: nn.Module, seed: int) -> Iterator[nn.Module]:
                 parameter.copy_(weights)
 
 
+@contextlib.contextmanager
+def shaken(model: nn.Module, seed: int) -> Iterator[nn.Module]:
+    """For as long as what is inside runs, weights that are drawn anew, of the same size: other experts, open gates.
+
+    Vectors are drawn near zero, so that no bias decides alone.
+    """
+    noise = torch.Generator().manual_seed(derive_seed("shake", seed))
+    before = [(parameter, parameter.detach().clone()) for parameter in _moved(model)]
+    try:
+        with torch.no_grad():
+            for parameter, weights in before:
+                size = weights.float().square().mean().sqrt().item() or 1.0
+                draw = torch.randn(weights.shape, generator=noise, dtype=torch.float32, device="cpu")
+                parameter.copy_(draw * (size if parameter.dim() > 1 else 0.1))
+        yield model
+    finally:
+        with torch.no_grad():
+            for parameter, weights in before:
+                parameter.copy_(weights)
+
+
 def _moved(model: nn.Module) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad and p.is_floating_point() and p.numel()]

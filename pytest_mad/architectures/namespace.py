@@ -20,8 +20,8 @@ _NAMESPACES: dict[Path, Namespace] = {}
 class Namespace:
     """What files of one folder import: for as long as their code runs, ``sys.modules`` and ``sys.path`` are theirs.
 
-    A module of the user's that they import belongs to them alone. One that the process has already, from the same
-    file, is shared; one of the same name from elsewhere is out of sight while they run.
+    A module from below the folder belongs to them alone. One that the process has already, from the same file, is
+    shared; one of the same name from elsewhere is out of sight while they run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,8 @@ class Namespace:
         if self._is_entered:
             yield
             return
-        self._is_entered, path, hidden = True, list(sys.path), self._hidden()
+        path, hidden = list(sys.path), self._hidden()
+        self._is_entered = True
         for name in hidden:
             del sys.modules[name]
         there = set(sys.modules)
@@ -46,13 +47,13 @@ class Namespace:
         try:
             yield
         finally:
+            self._path = [one for one in dict.fromkeys(sys.path) if one not in (*path, str(self._folder))]
+            sys.path[:] = path
             new = {name: module for name, module in sys.modules.items() if name not in there}
-            self._modules |= {name: module for name, module in new.items() if _is_users(module)}
+            self._modules |= {name: module for name, module in new.items() if self._owns(module)}
             for name in self._modules:
                 sys.modules.pop(name, None)
             sys.modules.update(hidden)
-            self._path = [one for one in dict.fromkeys(sys.path) if one not in (*path, str(self._folder))]
-            sys.path[:] = path
             self._is_entered = False
 
     def _hidden(self) -> dict[str, ModuleType]:
@@ -65,12 +66,18 @@ class Namespace:
     def _offered(self) -> set[str]:
         """What an import would find in the folder; one without ``__init__.py`` gives way to any module."""
         found = set()
-        for entry in os.scandir(self._folder):
+        for entry in _entries(self._folder):
             name = entry.name.partition(".")[0]
             is_module = entry.name.endswith((".py", ".so", ".pyd")) or Path(entry, "__init__.py").is_file()
             if is_module or (entry.is_dir() and getattr(sys.modules.get(name), "__file__", None) is None):
                 found.add(name)
         return found - TAKEN
+
+    def _owns(self, module: ModuleType) -> bool:
+        """Whether it lies below the folder, or where its files put ``sys.path`` to; what all can import is shared."""
+        places, roots = _places(module), [self._folder, *map(Path, self._path)]
+        is_below = all(any(place.is_relative_to(root.resolve()) for root in roots) for place in places)
+        return bool(places) and is_below and all(map(is_users_file, places))
 
     def _has(self, top: str) -> bool:
         """Whether what the process knows by this name is the folder's own, or of no place that is known."""
@@ -84,9 +91,12 @@ def namespace_of(folder: Path) -> Namespace:
     return _NAMESPACES.setdefault(folder, Namespace(folder))
 
 
-def _is_users(module: ModuleType) -> bool:
-    places = _places(module)
-    return bool(places) and all(map(is_users_file, places))
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:  # it is gone, or may not be listed
+        return []
 
 
 def _places(module: ModuleType | None) -> list[Path]:

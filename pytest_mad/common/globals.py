@@ -131,21 +131,30 @@ def put_back() -> Iterator[list[str]]:
     That torch was seeded is named, but random states go on: what is drawn next must not repeat what was drawn inside.
     """
     changes: list[str] = []
-    before, seed = [setting.read() for setting in SETTINGS], torch.initial_seed()
+    before, seed = [_read(setting) for setting in SETTINGS], torch.initial_seed()
     with warnings.catch_warnings():
         filters = list(warnings.filters)
         try:
             yield changes
         finally:
             for setting, value in zip(SETTINGS, before, strict=True):
-                now = setting.read()
+                now = _read(setting)
                 if now != value:
                     changes.append(f"{setting.name} ({_shown(value)} to {_shown(now)})")
-                    setting.write(value)
+                    with contextlib.suppress(Exception):  # a folder that is gone
+                        setting.write(value)
             if torch.initial_seed() != seed:
                 changes.append(f"torch's random state (seeded with {torch.initial_seed()})")
             if list(warnings.filters) != filters:
                 changes.append("the warnings filters")
+
+
+def _read(setting: Setting) -> Any:
+    """torch refuses some where a newer way was used to set the same."""
+    try:
+        return setting.read()
+    except Exception as error:
+        return f"unreadable: {type(error).__name__}"
 
 
 @contextlib.contextmanager

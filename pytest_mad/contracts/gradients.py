@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pytest_mad.architectures.jitter import jitter
+from pytest_mad.architectures.jitter import jitter, shaken
+from pytest_mad.common.errors import is_out_of_memory
 
 from .base import ContractError, NotApplicableError, Subject, register_contract
-from .checking import raising, users_name
-from .reach import is_head, looked_up, never_chosen
+from .checking import users_name
+from .reach import is_head, looked_up
 
 MODELS = 6  # a unit may be dead by chance in one model, but hardly in all
 DRAWS = 8  # behind projections that start at zero, gradients come a step later
 SEQUENCES = 32
 NAMED = 3
+SHAKEN = 96  # with other weights, every expert of a hundred is chosen once
+LONGEST = 2048  # of inputs beyond the data
 
 
 @register_contract("gradients")
@@ -26,8 +30,8 @@ def gradients(subject: Subject) -> str | None:
 
     Random tokens of the full length, with a random target each, so that all that the model has is used; all models but
     the first are jittered, so that no gate stays closed. Exempt is what no such input can reach: rows of embeddings
-    and other tables that are not looked up, experts that are not chosen, answers beyond the vocabulary. Weights that
-    are frozen are a choice, which is told.
+    and other tables for longer inputs or more tokens, experts that only other routers choose, answers beyond the
+    vocabulary. Weights that are frozen are a choice, which is told.
     """
     reached: dict[str, Tensor] = {}
     for draw in range(MODELS * DRAWS):
@@ -70,31 +74,63 @@ def _rows(model: nn.Module) -> dict[str, Tensor]:
 def _reachable(subject: Subject, model: nn.Module, dead: dict[str, Tensor]) -> dict[str, Tensor]:
     """Those of the weights without a gradient that the inputs can reach; rows that they cannot count as reached.
 
-    What the model looks up is compared with gradients for the same inputs and the same weights: a router that has moved
-    chooses others.
+    Three things tell a weight that waits from one that is forgotten: with other weights, other experts are chosen and
+    gates are open; longer inputs and larger ids come to the other rows of a table; and where a model takes none of
+    these, the rows that it looks up are compared with gradients for the same inputs and the same weights.
     """
     inputs = [subject.tokens(SEQUENCES, subject.max_length, seed=2 * draw) for draw in range(DRAWS)]
-    model.eval()
-    tables, experts = looked_up(model, inputs), never_chosen(model, inputs)
-    found = {}
     for tokens in inputs:
-        model.train().zero_grad()
-        targets = subject.tokens(SEQUENCES, subject.max_length, seed=1).flatten()
-        with raising("a training step"):
-            functional.cross_entropy(model(tokens).float().flatten(0, 1), targets).backward()  # type: ignore[no-untyped-call]
-        now = _rows(model)
-        dead = {name: rows | now[name] for name, rows in dead.items()}
+        dead = _also(dead, _reached(model, tokens, subject))
+    for seed in range(SHAKEN):
+        if _is_all(dead):
+            return {}
+        with shaken(model, seed):
+            dead = _also(dead, _reached(model, inputs[seed % DRAWS], subject))
+    for tokens in _beyond(subject, dead):
+        dead = _also(dead, _reached(model, tokens, subject))
+    tables, found = looked_up(model.eval(), inputs), {}
     for name, rows in dead.items():
         exempt = torch.zeros_like(rows)
         if name in tables and len(tables[name]) == len(rows):
-            exempt = exempt | ~tables[name].to(rows.device)
-        elif any(name.startswith(f"{expert}.") for expert in experts):
-            exempt = exempt | True
+            exempt = ~tables[name].to(rows.device)
         elif rows.sum() == subject.vocab_size and is_head(model, name, inputs[0][:2], subject.vocab_size):
             exempt = ~rows
         if not (rows | exempt).all():
             found[name] = rows | exempt
     return found
+
+
+def _reached(model: nn.Module, tokens: Tensor, subject: Subject) -> dict[str, Tensor]:
+    """Which rows of each weight get a gradient for these tokens; none where the model does not take them."""
+    model.train().zero_grad()
+    targets = torch.randint(subject.vocab_size, tokens.shape, generator=torch.Generator().manual_seed(0))
+    try:
+        logits = model(tokens).float()
+        functional.cross_entropy(logits.flatten(0, 1), targets.flatten().to(logits.device)).backward()  # type: ignore[no-untyped-call]
+        return _rows(model)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return {}
+
+
+def _beyond(subject: Subject, dead: dict[str, Tensor]) -> Iterator[Tensor]:
+    """Inputs beyond the data: as long, and with as many token ids, as a table with unreached rows has rows."""
+    for rows in sorted({len(one) for one in dead.values()}):
+        if subject.max_length < rows <= LONGEST:
+            yield subject.tokens(1, rows)
+        if subject.vocab_size < rows:
+            draw = torch.Generator().manual_seed(rows)
+            shape = min(SEQUENCES, 1 + LONGEST // subject.max_length), subject.max_length
+            yield torch.randint(rows, shape, generator=draw).to(subject.device)
+
+
+def _also(dead: dict[str, Tensor], now: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: rows | now[name] if name in now else rows for name, rows in dead.items()}
+
+
+def _is_all(dead: dict[str, Tensor]) -> bool:
+    return all(bool(rows.all()) for rows in dead.values())
 
 
 def _frozen(model: nn.Module) -> str | None:

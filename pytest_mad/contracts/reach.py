@@ -1,4 +1,4 @@
-"""Which weights inputs can reach at all: rows that are looked up, experts that are chosen, answers that count.
+"""Which rows of weights an input can reach at all: those that are looked up, and those of answers that count.
 
 A table of 512 positions, of which sequences of 32 tokens use 32, is sound; a layer that nobody calls is not. Both have
 weights without a gradient. What tells them apart is how a forward pass comes to its weights: a table is indexed, by
@@ -7,9 +7,7 @@ what depends on the input, and its other rows are for other inputs.
 
 from __future__ import annotations
 
-import contextlib
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,7 +28,7 @@ class Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._tables = {name: p for name, p in model.named_parameters() if p.numel() and p.is_contiguous()}
-        self._names = {_memory(p): name for name, p in self._tables.items()}
+        self._names = {_memory(p): name for name, p in self._tables.items() if _is_alone(p)}
         #: what was computed from a whole table, which must outlive this: another tensor would get its place in memory
         self._derived: list[Tensor] = []
         self.rows: dict[str, Tensor] = {}
@@ -66,6 +64,11 @@ class Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._names[_memory(out)] = name
             self._derived.append(out)
         return is_table
+
+
+def _is_alone(parameter: Tensor) -> bool:
+    """Whether it has its memory to itself: several may be cut from one tensor."""
+    return parameter.untyped_storage().nbytes() == parameter.numel() * parameter.element_size()
 
 
 def _memory(tensor: Tensor) -> int:
@@ -120,7 +123,8 @@ _LOOKUPS: dict[Any, Callable[..., tuple[int, Any]]] = {
 
 def looked_up(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
     """Which rows of each table these inputs (B, T) look up; what does not depend on the input is no look-up."""
-    found = [_rows_of(model, tokens_BT) for tokens_BT in (inputs[0][:, :-1], *inputs)]
+    one_token = torch.zeros_like(inputs[0])
+    found = [_rows_of(model, tokens_BT) for tokens_BT in (one_token[:, :-1], one_token, *inputs)]
     tables: dict[str, Tensor] = {}
     for name in found[-1]:
         each = [rows[name] for rows in found if name in rows]
@@ -139,49 +143,6 @@ def _rows_of(model: nn.Module, tokens_BT: Tensor) -> dict[str, Tensor]:
     except Exception:
         return {}
     return lookups.rows
-
-
-def never_chosen(model: nn.Module, inputs: Sequence[Tensor]) -> set[str]:
-    """Names of modules that are one of several experts, and got no token of these inputs.
-
-    Members of a list are experts where how much they are given differs from input to input.
-    """
-    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList | nn.ModuleDict)]
-    members = {f"{name}.{child}": part for name, m in lists for child, part in m.named_children()}
-    given = [_given(model, members, tokens_BT) for tokens_BT in inputs]
-    found: set[str] = set()
-    for name, _ in lists:
-        own = [member for member in members if member.rpartition(".")[0] == name]
-        sizes = [tuple(one[member] for member in own) for one in given]
-        if len(set(sizes)) > 1 and len({type(members[member]) for member in own}) == 1:
-            found |= {member for i, member in enumerate(own) if not any(one[i] for one in sizes)}
-    return found
-
-
-@torch.no_grad()
-def _given(model: nn.Module, members: dict[str, nn.Module], tokens_BT: Tensor) -> dict[str, int]:
-    """How many numbers each member is given."""
-    given: dict[str, int] = defaultdict(int)
-
-    def count(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            given[name] += sum(one.numel() for one in arguments if isinstance(one, Tensor))
-
-        return hook
-
-    with _hooked(members, count), contextlib.suppress(Exception):
-        model(tokens_BT)
-    return given
-
-
-@contextlib.contextmanager
-def _hooked(members: dict[str, nn.Module], hook: Callable[[str], Callable[..., None]]) -> Iterator[None]:
-    handles = [part.register_forward_pre_hook(hook(name)) for name, part in members.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def is_head(model: nn.Module, name: str, tokens_BT: Tensor, vocab_size: int) -> bool:

@@ -166,6 +166,86 @@ class StackedExperts(SparseExperts):
         return x @ self.weight[e]
 
 
+class CalledByKeyword(SparseExperts):
+    def expert(self, e, x):
+        return self.experts[e](input=x)
+
+
+class UsedByWeight(SparseExperts):
+    def expert(self, e, x):
+        return F.linear(x, self.experts[e].weight)
+
+    def make(self):
+        self.experts = nn.ModuleList(nn.Linear(D, D, bias=False) for _ in range(self.COUNT))
+
+
+class InParameterList(SparseExperts):
+    def make(self):
+        self.weights = nn.ParameterList(torch.randn(D, D) / 4 for _ in range(self.COUNT))
+
+    def expert(self, e, x):
+        return x @ self.weights[e]
+
+
+class Normed(LongPositions):
+    def look_up(self, length):
+        return F.layer_norm(self.positions, (D,))[:length]
+
+
+class Projected(LongPositions):
+    def __init__(self, vocab_size, max_length):
+        super().__init__(vocab_size, max_length)
+        self.project = nn.Linear(D, D)
+
+    def look_up(self, length):
+        return self.project(self.positions)[:length]
+
+
+class Flipped(LongPositions):
+    def look_up(self, length):
+        return self.positions.flip(0)[:length]
+
+
+class Table(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(50, D))
+
+    def forward(self, tokens):
+        return self.rows[tokens]
+
+
+class OneHot(Table):
+    def forward(self, tokens):
+        return F.one_hot(tokens, 50).float() @ self.rows
+
+
+class PaddedTable(Model):
+    """Token ids look up a plain parameter, rounded up to 50 rows."""
+
+    TABLE = Table
+
+    def __init__(self, vocab_size, max_length):
+        super().__init__(vocab_size, max_length)
+        self.embed = self.TABLE()
+
+
+class PaddedOneHot(PaddedTable):
+    TABLE = OneHot
+
+
+class TwoOfOneTensor(LongPositions):
+    """Two long tables that are cut from one."""
+
+    def __init__(self, vocab_size, max_length):
+        super().__init__(vocab_size, max_length)
+        both = torch.randn(8 * max_length, D) / 50
+        self.positions, self.other = (nn.Parameter(half) for half in both.chunk(2))
+
+    def look_up(self, length):
+        return self.positions[:length] + self.other[:length].tanh()
+
+
 class ClosedGates(Model):
     """Two gates in a row that start closed, before a block whose output starts at zero."""
 
@@ -200,6 +280,15 @@ SOUND = [
     ShiftedHead,
     SparseExperts,
     StackedExperts,
+    CalledByKeyword,
+    UsedByWeight,
+    InParameterList,
+    Normed,
+    Projected,
+    Flipped,
+    PaddedTable,
+    PaddedOneHot,
+    TwoOfOneTensor,
     ClosedGates,
 ]
 
@@ -233,6 +322,28 @@ class EveryOther(Model):
         for layer in self.layers[::2]:
             x = x + layer(x)
         return super().mix(x)
+
+
+class LastExpertLost(SparseExperts):
+    """Chosen by the router, and never run."""
+
+    COUNT = 4
+
+    def expert(self, e, x):
+        return self.experts[e](x) if e < 3 else 0 * x
+
+
+class OneMemberIsConditional(Model):
+    """A list of blocks: one runs for some tokens only, and one is left out."""
+
+    def __init__(self, vocab_size, max_length):
+        super().__init__(vocab_size, max_length)
+        self.blocks = nn.ModuleList(nn.Linear(D, D) for _ in range(3))
+
+    def mix(self, x):
+        some = self.blocks[0](x).sum(-1) > 0
+        x = x + torch.zeros_like(x).masked_scatter(some[..., None], self.blocks[1](x[some]))
+        return super().mix(x + self.blocks[0](x))
 
 
 class HalfOfAGate(Model):
@@ -274,6 +385,8 @@ FORGOTTEN = {
     FirstHalf: "positions (rows 32, 33, 34 of 64)",
     ConstantIndex: "positions (rows 8, 9, 10 of 64)",
     EveryOther: "layers.1.weight, layers.1.bias, layers.3.weight and 1 more",
+    LastExpertLost: "experts.3.weight, experts.3.bias",
+    OneMemberIsConditional: "blocks.2.weight, blocks.2.bias",
     HalfOfAGate: "up.weight (rows 8, 9, 10 of 16), up.bias (rows 8, 9, 10 of 16)",
     UnusedTable: "positions",
     TwoRowsLost: "positions (rows 0, 1 of 16)",
