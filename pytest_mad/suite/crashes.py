@@ -39,9 +39,6 @@ _SHOWN = 20
 _FRAME = re.compile(r'  File "(.+)", line (\d+) in (.+)')
 
 
-# -- where items run --------------------------------------------------------------------------------------------------
-
-
 # -- in the controller ------------------------------------------------------------------------------------------------
 
 
@@ -80,7 +77,10 @@ class Crashes:
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Take a dead worker's items before xdist does, which would blame the first whether or not it ran."""
         dsession: Any = self._config.pluginmanager.getplugin("dsession")
-        is_at_work = error not in (None, "keyboard-interrupt") and node in dsession.sched.nodes
+        is_at_work = error is not None and node in dsession.sched.nodes
+        if is_at_work and error == "keyboard-interrupt":  # as in one process: what was interrupted has no report
+            dsession.sched.remove_node(node)
+            return
         if not is_at_work or self._config.getoption("dist") == "each":  # the same items in every worker
             return
         item = dsession.sched.remove_node(node)  # xdist then finds no such worker, and goes on to replace it

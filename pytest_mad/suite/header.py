@@ -9,10 +9,10 @@ import pytest
 from pytest_mad.gate import false_alarm_bound
 
 from .keys import PLAN
+from .marks import left_behind
 from .options import options_of
 from .plan import Plan
 from .selection import item_costs, shard_costs
-from .watchdog import left_behind
 from .xdist import cores, worker_count
 
 

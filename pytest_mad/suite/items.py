@@ -29,8 +29,9 @@ from .arguments import ROOT
 from .identity import identity
 from .keys import COURSES, EXECUTOR, MODEL, OWN_ID, PLAN, RESULT
 from .lookalike import InModule, LookAlike
+from .marks import marked
 from .selection import matches, shard_costs
-from .watchdog import marked, watched
+from .watchdog import watched
 from .xdist import order
 
 if TYPE_CHECKING:

@@ -28,12 +28,13 @@ from pytest_mad.gate.baseline import (
 )
 from pytest_mad.presets.reading import settings
 from pytest_mad.presets.setting import Setting, as_published, select, with_threshold
-from pytest_mad.store.folder import open_store
 
+from .marks import importing, left_behind
 from .option_table import on_command_line
 from .option_values import ContractMode, contract
 from .options import options_of
 from .shards import Shard
+from .storing import store_path
 
 CONTRACT_LENGTH = 128
 #: Options of a comparison, and reports, which the command that records a baseline leaves out.
@@ -88,8 +89,12 @@ def put_invocation_dir_on_path(config: pytest.Config) -> None:
 
 
 def architectures(config: pytest.Config) -> tuple[Architecture, ...]:
-    """Those of the command line."""
-    found = [_usage(f"{flag}={text}", TARGETS[flag], text) for flag, text in options_of(config).targets]
+    """Those of the command line. What an earlier process died of is told before their code is imported."""
+    left_behind(config)
+    found = []
+    for flag, text in options_of(config).targets:
+        with importing(config, text):
+            found.append(_usage(f"{flag}={text}", TARGETS[flag], text))
     _usage("--mad-arch, --mad-layers, --mad-mixer", check_unique, found)
     return tuple(found)
 
@@ -188,25 +193,6 @@ def contract_options(config: pytest.Config, chosen: dict[str, Setting], marked: 
         max_params=options.max_params,
         max_state=options.max_state,
     )
-
-
-def store_path(config: pytest.Config) -> Path | None:
-    """Where results are kept; None where nothing is."""
-    options = options_of(config)
-    if options.no_store:
-        if "store" in on_command_line(config):
-            raise pytest.UsageError(f"--mad-store={options.store}: and --mad-no-store: leave one of them out")
-        return None
-    folder = Path(config.invocation_params.dir, options.store) if options.store else config.rootpath / ".pytest_mad"
-    if is_there(folder) and not folder.is_dir():
-        raise pytest.UsageError(f"--mad-store={folder}: is no folder")
-    return folder
-
-
-def store_trouble(config: pytest.Config) -> str | None:
-    """What went wrong with the store in this process."""
-    folder = store_path(config)
-    return open_store(folder).trouble if folder else None
 
 
 def _known_contracts(where: str, modes: Sequence[ContractMode]) -> Sequence[ContractMode]:

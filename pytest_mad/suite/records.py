@@ -102,7 +102,7 @@ class Records:
         from pytest_mad.report.junit import properties
 
         from .options import options_of
-        from .plan import store_trouble
+        from .storing import store_trouble
 
         setattr(report, RECORD, json.dumps(plain(result)))
         setattr(report, IDENTITY, item.stash.get(MODEL, None))

@@ -194,8 +194,9 @@ class Session:
         from pytest_mad.evaluation.setting import run_and_judge
         from pytest_mad.results.result import after
 
+        from .marks import marked
         from .plan import run_options
-        from .watchdog import marked, watched
+        from .watchdog import watched
 
         key = id(model), architecture.name, setting, contracts
         is_again = before is not None and not before.passed

@@ -19,7 +19,6 @@ from .options import options_of
 #: evaluation that notices.
 GRACE = 180.0
 
-
 #: Behind these, every later call fails in the same process.
 _STICKY = re.compile(
     r"CUDA error: .*(device-side assert|illegal (memory access|instruction|address)|unspecified launch failure"
@@ -51,29 +50,6 @@ def _trace_file(path: str) -> TextIO:
         return open(path, "w")
     except OSError:
         return open(os.devnull, "w")
-
-
-@contextlib.contextmanager
-def marked(config: pytest.Config, what: str) -> Iterator[None]:
-    """In a single process: leave word for the next run if this one dies inside."""
-    from pytest_mad.store.folder import open_store
-
-    from .plan import store_path
-
-    folder = None if hasattr(config, "workerinput") else store_path(config)
-    with open_store(folder).marked(what) if folder else contextlib.nullcontext():
-        yield
-
-
-def left_behind(config: pytest.Config) -> list[str]:
-    """What earlier processes ran when they died, for the header."""
-    from pytest_mad.store.folder import open_store
-
-    from .plan import store_path
-
-    folder = store_path(config)
-    died = open_store(folder).left_behind() if folder else []
-    return [f"mad: the last run ended while it ran {what}; what had finished is in the store" for what in died]
 
 
 def is_sticky(text: str) -> bool:
