@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import itertools
 import traceback
 from collections.abc import Iterable, Iterator
 
@@ -105,20 +106,41 @@ def what_happened(error: Exception, doing: str) -> str:
 
 
 def user_traceback(error: BaseException | None) -> str:
-    """The traceback from the first frame that is the user's; empty without an error."""
+    """The traceback of an error and of its causes, each from the first frame that is the user's and without ours.
+
+    Empty without an error; of one that we made of the user's, theirs.
+    """
+    if isinstance(error, LeftError):
+        error = error.__cause__
     if error is None:
         return ""
-    frame = error.__traceback__
-    while frame is not None and _is_machinery(frame.tb_frame.f_code.co_filename):
-        frame = frame.tb_next
-    return printable("".join(traceback.format_exception(type(error), error, frame)), keep="\n\t")
+    told = traceback.TracebackException(type(error), error, error.__traceback__)
+    for link in _links(told):
+        users = itertools.dropwhile(lambda frame: _is_machinery(frame.filename), link.stack)
+        link.stack[:] = [frame for frame in users if not _is_ours(frame.filename)]
+    return printable("".join(told.format()), keep="\n\t")
+
+
+def _links(told: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """It, its causes, and the parts of a group."""
+    waiting = [told]
+    while waiting:
+        link = waiting.pop()
+        yield link
+        parts = [link.__cause__, link.__context__, *(getattr(link, "exceptions", None) or ())]
+        waiting += [part for part in parts if part is not None]
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(str(HERE))
 
 
 def _is_machinery(filename: str) -> bool:
     """Whether a frame is ours, the import system's, or one through which torch calls ``forward``."""
-    ours = filename.startswith((str(HERE), "<frozen importlib")) or "/importlib/" in filename
+    imports = filename.startswith("<frozen importlib") or "/importlib/" in filename
     return (
-        ours
-        or filename.endswith(("/torch/nn/modules/module.py", "/torch/utils/_contextlib.py"))
+        imports
+        or _is_ours(filename)
+        or filename.endswith(("/torch/nn/modules/module.py", "/torch/utils/_contextlib.py", "/contextlib.py"))
         or "/hypothesis/" in filename
     )

@@ -9,7 +9,8 @@ a damaged file that gives another result; a report that is half written, or a te
 also ``INTERNALERROR``, a traceback with frames of ours, more than one ``ERROR:`` line, and an exit code that is not 0,
 1, 2 or 4, or 0 where the model must fail.
 
-Prints a line per kind and each defect with its input, and writes ``benchmarks/results/hostile.json``, a section a kind.
+Prints a line per kind, and each defect with its input, and writes ``benchmarks/results/hostile.json``, a section per
+kind.
 """
 
 from __future__ import annotations

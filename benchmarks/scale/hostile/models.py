@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pytest_mad.architectures.architecture import Architecture, TargetError, from_factory
 from pytest_mad.architectures.targets import from_layers, from_mixer, from_target, split_name
 from pytest_mad.common.files import json_text, parse_json
+from pytest_mad.common.packages import HERE
 from pytest_mad.common.text import printable
 from pytest_mad.contracts.base import contracts
 from pytest_mad.evaluation.contract import check, run_contract
@@ -133,6 +134,8 @@ def attempt_factory(given: tuple[tuple[str, ...], str], folder: Path) -> str:
     for text in (shown, measured.traceback):
         if printable(text, keep="\n\t") != text:
             raise DefectError(f"control characters in a traceback: {text[-200:]!r}")
+        if f'File "{HERE}/' in text:
+            raise DefectError(f"a traceback of ours: {text[-300:]!r}")
     check_results(measured.result, contract)
     for result in (contract, measured.result):
         if "HangError" in result.detail:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pytest_mad.common.errors import first_line, type_name
+from pytest_mad.common.errors import LeftError, first_line, kept_inside, type_name, user_traceback
 from pytest_mad.common.globals import put_back
+from pytest_mad.common.packages import HERE
 
 
 def test_a_device_that_was_entered_and_never_left_is_left():
@@ -46,6 +47,28 @@ class BrokenError(Exception):
 def test_a_message_that_cannot_be_read_says_so(error, says):
     """It ends nothing."""
     assert first_line(error) == f"(its message cannot be read: {says})"
+
+
+@pytest.mark.parametrize("error", [StopIteration("why"), GeneratorExit("why"), SystemExit("why"), KeyError("why")])
+def test_a_traceback_has_frames_of_the_users_alone(error):
+    """Also of what is no ``Exception``, of which we make one; and of its causes."""
+
+    def users():
+        raise error
+
+    with pytest.raises((LeftError, StopIteration, KeyError)) as caught, put_back(), kept_inside():
+        users()
+    shown = user_traceback(caught.value)
+    assert "in users" in shown and "why" in shown
+    assert f"{HERE}/" not in shown
+
+
+def test_where_there_is_nothing_of_the_users_no_traceback_is_shown():
+    """``pytest.exit`` says all in its message."""
+    with pytest.raises(LeftError) as caught, kept_inside():
+        pytest.exit("why")
+    assert str(caught.value) == "called pytest.exit: why"
+    assert user_traceback(caught.value) == ""
 
 
 def test_a_class_may_be_called_anything():
