@@ -1,8 +1,8 @@
-"""CUDA devices by their names, as the caller or nvidia-smi gives them.
+"""CUDA devices by their names, as the caller or nvidia-smi gives them, as far as torch sees them.
 
-A name is an opaque string: an index, a ``GPU-...`` UUID, a ``MIG-...`` id. What torch sees counts: a list may be left
-over from another machine, and a build of torch for CPUs sees no device. Its count opens none: in xdist's controller
-they are the workers'.
+A name is an opaque string: an index, a ``GPU-...`` UUID, a ``MIG-...`` id. torch is asked for their number alone, and
+only where there is a name: it has that from the driver's management library, so that the controller of xdist does not
+open devices that are the workers'.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import warnings
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _NAME = re.compile(r"\d+|(GPU|MIG)-\S+")
@@ -21,26 +22,28 @@ _PATIENCE = 30
 
 
 def visible_devices() -> list[str]:
-    """The caller's own list, else what nvidia-smi finds, as far as torch sees it."""
-    found = _named()
-    count = seen_by_torch() if found else 0
-    is_cut = any(name.startswith("MIG-") for name in found)  # a process sees one instance, whatever the list
-    return found if count and is_cut else found[:count]
+    """Those of :func:`listed_devices` that are there: a variable may be another machine's, torch built for the CPU."""
+    names = listed_devices()
+    count = _seen_by_torch() if names else 0
+    # of the instances of a GPU that is cut up CUDA shows a process one, but each worker has another
+    is_cut_up = any(name.startswith("MIG-") for name in names)
+    return names if count and is_cut_up else names[:count]
 
 
-def seen_by_torch() -> int:
-    """How many devices torch can use. Asked only where some are named: importing it takes a second."""
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def _named() -> list[str]:
-    """As for CUDA, the caller's list ends at what is no device (``0,-1,1``)."""
+def listed_devices() -> list[str]:
+    """The caller's own list, else what nvidia-smi finds. As for CUDA, a list ends at what is no device (``0,-1,1``)."""
     given = os.environ.get(VISIBLE)
     if given is None:
         return list(_from_nvidia_smi(shutil.which("nvidia-smi")))
     return list(itertools.takewhile(_NAME.fullmatch, map(str.strip, given.split(","))))
+
+
+def _seen_by_torch() -> int:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a driver that is too old, or not there
+        return torch.cuda.device_count()
 
 
 @functools.cache

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import pytest
 
+from pytest_mad.common.devices import VISIBLE, listed_devices, visible_devices
 from pytest_mad.gate import false_alarm_bound
 
 from .keys import PLAN
@@ -27,6 +29,7 @@ def header(config: pytest.Config, devices: Sequence[str]) -> list[str]:
         lines.append(_shard_line(plan))
     if options.executor == "inline":  # Ray says itself where it runs, once it does
         lines += device_lines(devices, worker_count(config), options.trials_per_gpu)
+        lines += [] if options.device == "cpu" else unseen_lines()
     return lines + left_behind(config)
 
 
@@ -73,6 +76,16 @@ def device_lines(devices: Sequence[str], workers: int, share: int) -> list[str]:
         most = -(-workers // len(devices))
         lines.append(f"mad: up to {most} workers share a device, more than --mad-trials-per-gpu={share}")
     return lines
+
+
+def unseen_lines() -> list[str]:
+    """A line where more devices are named than torch sees: a variable of another machine, a torch for the CPU."""
+    named, seen = len(listed_devices()), len(visible_devices())
+    if seen >= named:
+        return []
+    source = f"{VISIBLE} names" if VISIBLE in os.environ else "nvidia-smi finds"
+    count = f"{named} CUDA device{'' if named == 1 else 's'}"
+    return [f"mad: {source} {count}, but torch sees {seen or 'none, so this runs on the CPU'}"]
 
 
 def _advice(devices: Sequence[str], share: int) -> list[str]:

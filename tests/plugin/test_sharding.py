@@ -47,8 +47,13 @@ def test_a_list_of_another_machine_is_nobody_s(project, devices, monkeypatch):
 
 @pytest.fixture
 def devices(monkeypatch):
-    """The caller's list."""
-    return lambda text: monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
+    """The caller's list, and how many of its devices torch sees: all, unless a test says otherwise."""
+
+    def install(text, seen=100):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: seen)
+
+    return install
 
 
 def header(result):
@@ -116,8 +121,39 @@ def test_the_ini_file_may_say_it(project, devices):
     assert header(project.models("--collect-only", "-nauto")) == ["gw0 on 6", "gw1 on 5"]
 
 
+@pytest.mark.parametrize(
+    ("visible", "seen", "arguments", "lines"),
+    [
+        (
+            "0,1,2",
+            0,
+            ["-nauto"],
+            ["CUDA_VISIBLE_DEVICES names 3 CUDA devices, but torch sees none, so this runs on the CPU"],
+        ),
+        ("7", 0, ["-n2"], ["CUDA_VISIBLE_DEVICES names 1 CUDA device, but torch sees none, so this runs on the CPU"]),
+        ("0,1", 1, ["-n2"], ["gw0, gw1 on 0", "CUDA_VISIBLE_DEVICES names 2 CUDA devices, but torch sees 1"]),
+        ("0,1", 0, ["-n2", "--mad-device=cpu"], []),
+    ],
+)
+def test_devices_that_are_not_there_train_nothing(project, devices, monkeypatch, visible, seen, arguments, lines):
+    """The variable is another machine's: workers are as many as without it, and the header says so."""
+    devices(visible, seen)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    result = project.models("--collect-only", *arguments)
+    assert result.ret == 0 and header(result) == lines
+
+
+def test_as_many_workers_as_cores_where_no_device_is_there(project, devices, monkeypatch):
+    devices("0,1,2", 0)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    result = project.models("-nauto", "mad::models::contract[output]")
+    result.assert_outcomes(passed=1)
+    assert "1 worker [1 item]" in result.outlines
+
+
 def test_nvidia_smi_is_asked_where_the_caller_has_no_list(project, monkeypatch):
     """A stand-in on the PATH."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     program = project.path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\necho 'GPU 1: NVIDIA H100 (UUID: GPU-2)'\n")
     program.chmod(0o755)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
-from pytest_mad.common import devices
-from pytest_mad.common.devices import listed, visible_devices
+from pytest_mad.common.devices import listed, listed_devices, visible_devices
 from pytest_mad.suite.options import parse
 from pytest_mad.suite.xdist import chosen_devices, use_first
 
@@ -19,6 +19,20 @@ GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb)
 GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-cccc)
   MIG 7g.40gb     Device  0: (UUID: MIG-3333)
 """
+
+
+@pytest.fixture
+def torch_sees(monkeypatch):
+    """So many devices; as many as anybody names unless a test says otherwise."""
+
+    def see(count):
+        monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+
+    see(100)
+    return see
+
+
+pytestmark = pytest.mark.usefixtures("torch_sees")
 
 
 class Config:
@@ -121,6 +135,34 @@ def test_a_driver_that_does_not_run_has_no_devices(text, exit_code, nvidia_smi):
 
 
 def test_a_machine_without_nvidia_smi_has_no_devices(nvidia_smi):
+    assert visible_devices() == []
+
+
+@pytest.mark.parametrize(
+    ("named", "count", "there"),
+    [
+        ("0,1,2", 0, []),
+        ("0,1,2", 1, ["0"]),
+        ("3,GPU-b", 2, ["3", "GPU-b"]),
+        ("MIG-1,MIG-2", 0, []),
+        ("MIG-1,MIG-2", 1, ["MIG-1", "MIG-2"]),  # which is how CUDA counts them
+    ],
+)
+def test_what_torch_does_not_see_is_not_there(named, count, there, torch_sees, nvidia_smi, monkeypatch):
+    """A variable from another machine, or a torch that is built for the CPU beside a driver."""
+    torch_sees(count)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_devices() == there and ",".join(listed_devices()) == named
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    nvidia_smi("GPU 0: NVIDIA H100 (UUID: GPU-aaaa)\nGPU 1: NVIDIA H100 (UUID: GPU-bbbb)")
+    assert visible_devices() == ["GPU-aaaa", "GPU-bbbb"][:count]
+
+
+def test_torch_is_not_asked_where_nobody_names_a_device(nvidia_smi, monkeypatch):
+    """Nor imported: most runs of pytest have no use for it."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert visible_devices() == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert visible_devices() == []
 
 
