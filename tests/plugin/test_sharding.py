@@ -9,8 +9,6 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from pytest_mad.common import devices as common_devices
-
 RECALL, MEMORIZATION, LARGER = "in-context-recall[baseline]", "memorization[baseline]", "memorization[vocab_size=24]"
 WITHOUT_CONTRACTS = ("-k", "not contract")
 
@@ -31,18 +29,8 @@ def pytest_configure(config):
 def project(project, monkeypatch):
     for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTEST_XDIST_AUTO_NUM_WORKERS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(common_devices, "seen_by_torch", lambda: 99)
     (project.path / "conftest.py").write_text(CONFTEST)
     return project
-
-
-def test_a_list_of_another_machine_is_nobody_s(project, devices, monkeypatch):
-    """No worker per device that is not there, and no word of them."""
-    monkeypatch.setattr(common_devices, "seen_by_torch", lambda: 0)
-    devices("0,1,2")
-    monkeypatch.setattr("pytest_mad.suite.xdist.cores", lambda: 2)
-    result = project.models("--collect-only", "-nauto")
-    assert "0, 1, 2" not in result.stdout.str() and not any(" on " in line for line in header(result))
 
 
 @pytest.fixture

@@ -51,17 +51,6 @@ class Config:
         self.cleanups.append(function)
 
 
-@pytest.fixture(autouse=True)
-def seen(monkeypatch):
-    """As if torch saw this many: all, until a test says otherwise."""
-
-    def see(count):
-        monkeypatch.setattr(devices, "seen_by_torch", lambda: count)
-
-    see(99)
-    return see
-
-
 @pytest.fixture
 def nvidia_smi(tmp_path, monkeypatch):
     """Put a stand-in on the PATH, which prints this; no list of the caller's."""
@@ -94,29 +83,6 @@ def test_the_callers_own_list_is_all_there_is(given, found, nvidia_smi, monkeypa
     nvidia_smi("GPU 0: Other (UUID: GPU-excluded)")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     assert visible_devices() == found
-
-
-@pytest.mark.parametrize(
-    ("given", "count", "found"),
-    [
-        ("0,1,2", 0, []),
-        ("0,1,2", 1, ["0"]),
-        ("GPU-a,GPU-b", 2, ["GPU-a", "GPU-b"]),
-        ("MIG-a,MIG-b", 1, ["MIG-a", "MIG-b"]),
-        ("MIG-a,MIG-b", 0, []),
-    ],
-)
-def test_what_torch_sees_counts(given, count, found, seen, monkeypatch):
-    """A list may be left over from another machine; of MIG instances a process sees one at a time."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    seen(count)
-    assert visible_devices() == found
-
-
-def test_a_build_for_cpus_sees_what_nvidia_smi_lists_not(nvidia_smi, seen):
-    nvidia_smi("GPU 0: NVIDIA H100 (UUID: GPU-aaaa)")
-    seen(0)
-    assert visible_devices() == []
 
 
 def test_without_a_list_nvidia_smi_is_asked(nvidia_smi):
