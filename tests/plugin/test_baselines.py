@@ -456,8 +456,8 @@ def test_a_new_seed_that_diverges_is_one_below_the_line(project, recorded):
     assert found["verdict"] == "error" and found["detail"].startswith("the loss is nan")
 
 
-def test_two_models_of_one_name_are_not_recorded(project, recorded):
-    """Neither is the one that a later run would be held to; the rest is recorded, and the old entry stays."""
+def test_two_models_of_one_factory_are_recorded_each(project, recorded):
+    """By the names that their parameters give them; the old entry stays."""
     project.write(
         test_mine="""
         import functools
@@ -478,9 +478,9 @@ def test_two_models_of_one_name_are_not_recorded(project, recorded):
             assert mad_result.passed
         """
     )
-    line = usage_error(project.run("--mad-update-baseline=b.json", "--mad-seeds=2", "test_mine.py"))
-    assert line.endswith(f"b.json: models, {RECALL} was measured twice with different scores, so it is not recorded")
-    assert read_entries(project.path / "b.json") == recorded
+    project.run("--mad-update-baseline=b.json", "--mad-seeds=2", "test_mine.py")
+    entries = read_entries(project.path / "b.json")
+    assert entries.keys() == {*recorded, "models.1.0", "models.30.0"} and entries["models"] == recorded["models"]
 
 
 def test_another_preset_s_entries_are_not_replaced(project, recorded):

@@ -106,7 +106,7 @@ def test_an_architecture_that_fails_is_annotated_at_its_factory(project, github,
     (error,) = errors(result)
     place = f"file=models.py,line={line_of('make_model')},title=MAD%3A models"
     assert error.startswith(f"::error {place}::contract budget: fail: ")
-    assert f"%0A{RECALL}: fail: contract budget is broken: " in error
+    assert f"%0A{RECALL}: fail: contract budget is broken, see mad::models::contract[budget]" in error
 
 
 def test_each_failing_architecture_has_its_own_and_a_passing_one_none(project, github):
@@ -224,7 +224,7 @@ def test_pytest_html_has_verdict_and_score_as_columns(page, arguments):
     """With what they are sorted by; the curves are in the row."""
     heads, rows = page("--mad-arch=models:make_model", "--mad-contract=lengths=fail", *arguments)
     assert heads == ["result", "testId", "mad_verdict", "mad_score", "duration"]
-    assert len(rows) == 12
+    assert len(rows) == 14
     cells, row = rows[f"mad::models::{RECALL}"]
     assert cells["result"] == "Failed" and cells["mad_verdict"] == row["mad_verdict"] == "fail"
     assert re.fullmatch(r"-?0\.\d{3}", cells["mad_score"]) and row["mad_score"] == cells["mad_score"]
@@ -300,7 +300,7 @@ def test_a_projects_own_columns_and_removed_rows_stay_in_place(project, page):
         """
     )
     heads, rows = page("--mad-arch=models:make_model")
-    assert "mad::models::contract[output]" not in rows and len(rows) == 11
+    assert "mad::models::contract[output]" not in rows and len(rows) == 13
     assert all(list(cells) == [*heads, "links"] for cells, _ in rows.values())
 
 

@@ -106,7 +106,9 @@ def test_a_model_that_sees_the_future_is_stopped_before_training(judge, project)
     """Attention that may look ahead: verdict fail, no step trained, no score, and the earliest leak is named."""
     found = judge("ahead", "causal", options=[])["ahead"]
     assert found["verdict"] == "fail" and found["trials"] == [] and found["accuracy"] is None
-    assert found["detail"].startswith("contract causality is broken: not causal: the logits at position 0 change by ")
+    assert found["detail"] == "contract causality is broken, see mad::ahead::contract[causality]"
+    contract = project.results()["architectures"]["ahead"]["contracts"]["causality"]
+    assert contract["detail"].startswith("not causal: the logits at position 0 change by ")
     settings = project.results()["architectures"]["ahead"]["settings"]
     assert {s["verdict"] for s in settings.values()} == {"fail"} and len(settings) == 3
     assert {s["verdict"] for s in project.results()["architectures"]["causal"]["settings"].values()} <= {"pass", "fail"}

@@ -89,7 +89,7 @@ def comparable(content):
 def test_each_setting_and_contract_is_told_once_in_the_order_in_which_they_finish(project, listener):
     """Also those that fail, and all of a model that cannot be built."""
     result = project.models("--mad-arch=models:broken", plugins=[listener])
-    assert listener.names == finished(result) and len(set(listener.names)) == len(listener.names) == 24
+    assert listener.names == finished(result) and len(set(listener.names)) == len(listener.names) == 28
     kinds = [ContractResult] * 9 + [SettingResult] * 3
     assert [type(one) for one in listener.results] == kinds * 2
     settings = [one for one in listener.results if isinstance(one, SettingResult)]

@@ -191,6 +191,6 @@ def test_torch_is_imported_once_in_all_of_these_runs(project):
     """Runs in this process share its modules: what one adds is forgotten, what was there stays."""
     before = dict(sys.modules)
     project.models("mad::models::memorization[vocab_size=24]", "mad::models::contract").assert_outcomes(
-        passed=9, skipped=1
+        passed=11, skipped=1
     )
     assert sys.modules == before

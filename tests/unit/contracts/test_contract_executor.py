@@ -351,6 +351,7 @@ def test_a_result_is_plain_values():
         "verdict": "pass",
         "detail": "",
         "warned": [],
+        "attempts": [],
         "seconds": 0.0,
         "stored": False,
     }
