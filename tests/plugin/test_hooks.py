@@ -90,7 +90,7 @@ def test_each_setting_and_contract_is_told_once_in_the_order_in_which_they_finis
     """Also those that fail, and all of a model that cannot be built."""
     result = project.models("--mad-arch=models:broken", plugins=[listener])
     assert listener.names == finished(result) and len(set(listener.names)) == len(listener.names) == 28
-    kinds = [ContractResult] * 9 + [SettingResult] * 3
+    kinds = [ContractResult] * 11 + [SettingResult] * 3
     assert [type(one) for one in listener.results] == kinds * 2
     settings = [one for one in listener.results if isinstance(one, SettingResult)]
     assert [one.verdict for one in settings] == ["pass", "pass", "fail", "error", "error", "error"]
@@ -133,7 +133,7 @@ def test_with_workers_only_the_controller_is_told(project, selected):
     told = [line for line in lines if line[1] != "loaded"]
     assert {pid for pid, *_ in told} == {os.getpid()}
     names = [(architecture, name) for _, what, architecture, name in told[:-1] if what == "setting"]
-    assert names == finished(result) and len(set(names)) == len(told) - 1 == (2 if selected else 12)
+    assert names == finished(result) and len(set(names)) == len(told) - 1 == (2 if selected else 14)
     assert told[-1][1:] == ["finish", "models"]
 
 
