@@ -62,7 +62,7 @@ def test_the_terminal_has_a_line_per_finished_setting(project):
     result.stdout.re_match_lines(
         [
             r"mad: models; preset tiny, 3 settings",
-            r"collected 12 items",
+            r"collected 14 items",
             r"mad::models::contract\[output\]  PASS  \d+\.\d s$",
             r"mad::models::contract\[state\]  SKIPPED  0\.0 s$",
             r"\[1/3\] mad::models::memorization\[baseline\]  PASS  1\.000  solved at step 10  \d+\.\d s$",
@@ -457,7 +457,7 @@ def test_mad_junit_false_leaves_junit_alone(project):
     """For consumers that reject properties on test cases."""
     project.pytester.makeini("[pytest]\nmad_junit = false")
     project.models("--junitxml=junit.xml")
-    assert list(properties(project.path / "junit.xml").values()) == [{}] * 12
+    assert list(properties(project.path / "junit.xml").values()) == [{}] * 14
 
 
 def test_the_same_command_gives_the_same_scores_in_any_order_and_with_workers(project):
