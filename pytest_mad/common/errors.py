@@ -51,12 +51,16 @@ class LeftError(RuntimeError):
     """The user's code wanted to leave the process, or a test; the message is what it called, and why."""
 
 
+class SignalError(BaseException):
+    """Ours, on its way through the user's code to who waits for it above: nothing may take it for theirs."""
+
+
 @contextlib.contextmanager
 def kept_inside() -> Iterator[None]:
     """Turn what is no ``Exception`` into one: a skip, ``SystemExit``, pytest's outcomes. Ctrl-C stays what it is."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SignalError):
         raise
     except BaseException as error:
         kind = type_name(error)

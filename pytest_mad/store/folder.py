@@ -26,7 +26,7 @@ try:
 except ImportError:  # no Unix
     fcntl = None  # type: ignore[assignment]
 
-from pytest_mad.common.errors import first_line
+from pytest_mad.common.errors import SignalError, first_line
 from pytest_mad.common.files import FileError, is_there, parse_json, read_json, write_text
 from pytest_mad.common.records import Plain
 
@@ -51,8 +51,8 @@ class DamagedError(ValueError):
     """A file that is not what this package writes; the message is one line."""
 
 
-class ElsewhereError(BaseException):
-    """What is asked for lies in another machine's store; no error, and nothing may take it for a model's."""
+class ElsewhereError(SignalError):
+    """What is asked for lies in another machine's store; no error."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(", ".join(names))

@@ -246,7 +246,7 @@ def test_a_fault_costs_the_setting_that_has_it_and_no_other(folder):
     expected = dict(zip((*names, "models"), (both, both, fine, second, second, fine), strict=True))
     assert {name: verdicts(found, name) for name in found} == expected, output
     details = {name: found[name]["settings"][LARGER]["detail"] for name in names}
-    assert "raised IndexError" in details["Raises"] and details["leaves"] == "training raised SystemExit"
+    assert "raised IndexError" in details["Raises"] and details["leaves"] == "faulty:leaves raised SystemExit: 3"
     assert details["dies"].startswith("its Ray worker died 3 times: Worker unexpectedly exits")
     assert details["hangs"].startswith("out of time: no answer after ") and details["hangs"].endswith("was killed")
     assert 'raise IndexError("lost my way")' in output

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pytest_mad import evaluate
 from pytest_mad.api import StoreWarning
 from pytest_mad.architectures.architecture import from_factory
+from pytest_mad.common.errors import kept_inside
 from pytest_mad.evaluation.sweep import run_sweep
 from pytest_mad.store.folder import MARK, MOST, DamagedError, ElsewhereError, Store, Stored, key_of
 from pytest_mad.store.headers import TrialHeader
@@ -311,7 +312,7 @@ def test_what_lies_elsewhere_is_asked_for_by_name(tmp_path):
     store.put(name, None)
     store.elsewhere = frozenset(content)
     assert list(store.find("contract", KEY)) == []
-    with pytest.raises(ElsewhereError) as lacking:
+    with pytest.raises(ElsewhereError) as lacking, kept_inside():  # which is for what the user's code raises
         next(store.find("trial", KEY))
     assert lacking.value.names == [name]
     store.put(name, content[name])
