@@ -58,7 +58,7 @@ def first_point_only(setting: Setting) -> Setting:
 
 def identity(setting: Setting) -> dict[str, Any]:
     """What the course of a trial depends on, apart from the code. The budget only decides where it ends."""
-    recipe = setting.recipe.to_json()
+    recipe = setting.recipe.identity()
     budget = ("steps", "epochs") if setting.recipe.schedule == "constant" else ()
     for name in (*budget, "hopeless_after", "hopeless_below", "race"):
         del recipe[name]

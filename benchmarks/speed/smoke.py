@@ -1,14 +1,18 @@
 """The smoke suite as a user runs it: verdicts, steps and wall time per first seed, on two processes and on one.
 
     python -m benchmarks.speed.smoke [--arch reference_archs.transformer:make_model] [--seeds 0-9] [--workers 2,0]
+    python -m benchmarks.speed.smoke --where [--arch transformer,gated_deltanet,mamba,hyena,rwkv7]
 
 Starts the console script ``pytest`` once per seed and number of workers (0: one process), prints a table, and writes
-``benchmarks/results/smoke-ARCH.json``.
+``benchmarks/results/smoke-ARCH.json``. With ``--where`` it starts it once per architecture, on two processes, and
+prints in which phases their seconds went: a column adds up to twice the wall clock. That goes to
+``benchmarks/results/where.json``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.command import command_line
-from benchmarks.record import save
+from benchmarks.record import save, update
+
+from .phases import FOLDER, PHASES, read
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(arch: str, seed: int, workers: int) -> dict[str, Any]:
@@ -44,12 +52,52 @@ def run(arch: str, seed: int, workers: int) -> dict[str, Any]:
     return {"seed": seed, "workers": workers, "exit": code, "wall_seconds": round(wall, 1), "settings": settings}
 
 
+def where(name: str) -> dict[str, Any]:
+    """One run with a store of its own: its wall clock, and seconds by phase of both workers together."""
+    pytest = Path(sys.executable).with_name("pytest")
+    with tempfile.TemporaryDirectory() as folder:
+        phases = Path(folder, "phases")
+        phases.mkdir()
+        command = [str(pytest), f"--mad-arch=reference_archs.{name}:make_model", f"--mad-store={folder}/store"]
+        command += ["-q", "-n", "2", "-p", "benchmarks.speed.phases"]
+        environment = os.environ | {FOLDER: str(phases), "PYTHONPATH": str(ROOT)}
+        began = time.time()
+        code = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, cwd=ROOT, env=environment).returncode
+        ended = time.time()
+        seconds = read(phases, began, ended)
+    return {"exit": code, "wall_seconds": ended - began, "seconds": seconds}
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """A row per phase, a column per architecture."""
+    rows = {phase: [record["seconds"][phase] for record in found.values()] for phase in PHASES}
+    rows["together"] = [sum(record["seconds"].values()) for record in found.values()]
+    rows["wall clock"] = [record["wall_seconds"] for record in found.values()]
+    lines = [f"{'seconds of two processes':26}" + "".join(f"{name:>16}" for name in found)]
+    lines += [f"{name:26}" + "".join(f"{seconds:16.1f}" for seconds in row) for name, row in rows.items()]
+    return "\n".join(lines)
+
+
+def main_where(names: list[str]) -> None:
+    found = {}
+    for name in names:
+        found[name] = where(name)
+        print(table({name: found[name]}), flush=True)
+        update("where", **{name: found[name]})
+    print(table(found))
+
+
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("--arch", default="reference_archs.transformer:make_model")
+    parser.add_argument("--arch")
     parser.add_argument("--seeds", default="0-9")
     parser.add_argument("--workers", default="2,0")
+    parser.add_argument("--where", action="store_true")
     arguments = parser.parse_args()
+    if arguments.where:
+        main_where((arguments.arch or "transformer,gated_deltanet,mamba,hyena,rwkv7").split(","))
+        return
+    arguments.arch = arguments.arch or "reference_archs.transformer:make_model"
     first, _, last = arguments.seeds.partition("-")
     name = arguments.arch.rpartition(":")[0].rpartition(".")[2]
 

@@ -35,13 +35,14 @@ class Recipe:
     share ``hopeless_after`` of its steps it has never exceeded ``hopeless_below``; otherwise when its *budget* of
     ``steps`` (or ``epochs``) is used up. A sweep tries ``points`` in their order; with ``race`` it ends as soon as
     the requirement is met, on validation and on test data. The best point is chosen on validation data, or on test
-    data as MAD-Lab does (``compat``).
+    data as MAD-Lab does (``compat``). The learning rate rises over the first ``warmup`` steps.
     """
 
     points: tuple[Point, ...]
     steps: int | None = None
     epochs: int | None = None
     batch_size: int = 32
+    warmup: int = 0
     schedule: Literal["constant", "cosine"] = "constant"
     precision: Literal["float32", "bf16"] = "float32"
     betas: tuple[float, float] = (0.9, 0.999)
@@ -77,9 +78,17 @@ class Recipe:
         """The recipe as plain values, lists included."""
         return asdict(self) | {"points": [asdict(p) for p in self.points], "betas": list(self.betas)}
 
+    def identity(self) -> dict[str, Any]:
+        """What recorded scores are compared under, as plain values.
+
+        What was added to recipes later counts where it is used: baselines that were recorded before stay comparable.
+        """
+        unused = [name for name, value in _ADDED.items() if getattr(self, name) == value]
+        return {name: value for name, value in self.to_json().items() if name not in unused}
+
     def digest(self) -> str:
         """Sixteen hexadecimal digits that are another for another recipe."""
-        text = json.dumps(self.to_json(), sort_keys=True)
+        text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @classmethod
@@ -93,6 +102,8 @@ class Recipe:
         return cls(**(data | {"points": found, "betas": _tuple(betas)}))
 
 
+#: Later than the first baselines, and as it was before.
+_ADDED = {"warmup": 0}
 _POINTS = "a list with at least one {lr = ..., weight_decay = ...}"
 #: Steps, epochs or examples: more is a slip of the pen.
 _MOST = 10**9
@@ -123,6 +134,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (
         _is_count,
         f"a whole number from 1 to {_MOST:,}",
     ),
+    (("warmup",), lambda value: type(value) is int and 0 <= value <= _MOST, f"a whole number from 0 to {_MOST:,}"),
     (("solved_at",), lambda value: _is_number(value) and value > 0, "a number above 0"),
     (("hopeless_after",), lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
     (("hopeless_below",), _is_number, "a number"),

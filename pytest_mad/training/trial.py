@@ -255,10 +255,14 @@ def make_optimizer(model: nn.Module, recipe: Recipe, point: Point) -> torch.opti
 
 
 def scheduled_lr(recipe: Recipe, point: Point, step: int, total: int) -> float:
-    """Constant, as MAD-Lab really trains, or the cosine to 1e-6 that its paper states; ``step`` counts from 1."""
+    """Constant, as MAD-Lab really trains, or the cosine to 1e-6 that its paper states; ``step`` counts from 1.
+
+    Over the recipe's ``warmup`` it rises in equal parts.
+    """
+    lr = point.lr
     if recipe.schedule == "cosine":
-        return _LOWEST_LR + (point.lr - _LOWEST_LR) * (1 + math.cos(math.pi * (step - 1) / total)) / 2
-    return point.lr
+        lr = _LOWEST_LR + (lr - _LOWEST_LR) * (1 + math.cos(math.pi * (step - 1) / total)) / 2
+    return lr * min(1.0, step / max(1, recipe.warmup))
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from pytest_mad.presets.reading import preset_names, settings
+from pytest_mad.presets.recipe import Point, Recipe
 from pytest_mad.presets.setting import PresetError, select, with_threshold
 from pytest_mad.tasks import UnknownTaskError, task_names
 
@@ -280,3 +282,10 @@ def test_an_unknown_preset_is_one_line_with_what_would_be_right(preset, hint):
         settings(preset)
     assert re.search(hint, str(caught.value))
     assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_without_warm_up_is_the_one_that_baselines_were_recorded_under():
+    """A digest written down before recipes had one; with a warm-up it is another."""
+    recipe = Recipe(points=(Point(lr=1e-3),), steps=100)
+    assert recipe.digest() == "c0a7ea46e8e6efb5"
+    assert replace(recipe, warmup=50).digest() != recipe.digest()

@@ -183,6 +183,10 @@ MALFORMED = {
         for key in ("solved_at", "hopeless_after", "hopeless_below")
         for value in ("nan", '"x"', "[]", "true", HUGE)
     },
+    **{
+        f"warmup {value[:4]}": (preset(task=f"recipe = {{ warmup = {value} }}"), [r"\bwarmup is", "must be", "from 0"])
+        for value in ("-1", "2.5", '"10"', "true", "[1]", HUGE)
+    },
     "epochs": (preset(recipe=f"points = [{{ lr = 1e-3 }}]\nepochs = {HUGE}"), ["epochs is", "must be"]),
     **{
         f"{key} {value}": (preset(task=f"recipe = {{ {key} = {value} }}"), [rf"\b{key} is {value}", "must be"])

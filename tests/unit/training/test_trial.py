@@ -202,6 +202,14 @@ def test_the_cosine_ends_at_a_millionth_and_the_constant_rate_stays():
     assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
 
 
+def test_the_rate_rises_over_the_warm_up():
+    """In equal parts, the last of them the whole rate; and whatever the schedule does afterwards."""
+    for schedule in ("constant", "cosine"):
+        plain, warmed = (make_setting(schedule=schedule, warmup=steps).recipe for steps in (0, 4))
+        shares = [scheduled_lr(warmed, POINT, s, 10) / scheduled_lr(plain, POINT, s, 10) for s in range(1, 11)]
+        assert shares == pytest.approx([0.25, 0.5, 0.75] + [1] * 7)
+
+
 def test_every_training_example_is_visited_once_per_epoch():
     """In a new order each time, the last, smaller batch included; an input keeps its targets."""
     setting = make_setting("in-context-recall", SIZES | {"seq_len": 32, "num_train_examples": 20}, epochs=3)
