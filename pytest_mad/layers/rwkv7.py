@@ -99,7 +99,7 @@ class RWKV7TimeMixer(Mixer):
         r, k, v, n, g, rate = (x.unflatten(-1, (self.num_heads, -1)) for x in (r, k, v, n, g, rate))
 
         n = F.normalize(n, dim=-1)
-        o_BTHV, S_BHKV = dplr(r, k, v, -n, rate * n, g, state["S"], backend=backend)
+        o_BTHV, S_BHKV = dplr(r, k, v, -n, rate * n, g, state["S"], backend=backend, lowest=FASTEST)
         present_BTHV = (r * k * self.bonus_HK).sum(-1, keepdim=True) * v
         y_BTD = self.out((self.norm(o_BTHV) + present_BTHV.flatten(2)) * gate)
         return y_BTD, {"shift": x_BTD[:, -1], "S": S_BHKV}

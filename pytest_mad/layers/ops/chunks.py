@@ -58,6 +58,18 @@ def decayed_scores(q_RCK: Tensor, k_SCK: Tensor, until_CK: Tensor) -> Tensor:
     return torch.cat([upper, torch.cat([across, own_late], -1)], -3)
 
 
+def bounded_scores(q_RCK: Tensor, k_SCK: Tensor, until_CK: Tensor) -> Tensor:
+    """`decayed_scores` in one product, where a whole chunk keeps at least e^``FORGOTTEN``.
+
+    Both sides decay from the middle of the chunk, so that no exponent is beyond half of that.
+    """
+    size = until_CK.shape[-2]
+    middle = until_CK[..., size // 2, None, :]
+    asked, told = (until_CK - middle).exp(), (middle - until_CK).exp()
+    scores = _scores(q_RCK * asked[..., None, :, :], k_SCK * told[..., None, :, :])
+    return scores * torch.ones(size, size, dtype=scores.dtype, device=scores.device).tril()[:, None]
+
+
 def _scores(q_RIK: Tensor, k_SJK: Tensor) -> Tensor:
     """``(..., R, I, S, J)``: every query times every key."""
     scores = q_RIK.flatten(-3, -2) @ k_SJK.flatten(-3, -2).mT

@@ -6,6 +6,7 @@ query, 1 / sqrt(K) by default, is 1 here: our queries come scaled.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -69,7 +70,10 @@ def dplr(
     b_BTHK: Tensor | None,
     g_BTHK: Tensor,
     S_BHKV: Tensor,
+    *,
+    lowest: float = -math.inf,
 ) -> tuple[Tensor, Tensor]:
+    """It needs no bound of the decays."""
     q, k, v, a, b = _alike(q_BTHK, k_BTHK, v_BTHV, a_BTHK, k_BTHK if b_BTHK is None else b_BTHK)
     return _pair(ops.chunk_dplr_delta_rule(q, k, v, a, b, _of_channels(g_BTHK, q), **_from(S_BHKV)))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,7 @@ class Case:
     operator: Operator
     draw: Callable[[Shape, Callable[..., Tensor]], Arguments]
     states: int = 1
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 def randn(*shape: int) -> Tensor:
@@ -104,6 +106,11 @@ def draw_dplr(shape: Shape, decay: Callable[..., Tensor], *, kind: str, own_b: b
     return [randn(b, t, h, k), key * rate, randn(b, t, h, v), taken, None, g, randn(b, h, k, v)]
 
 
+def draw_bounded(shape: Shape, decay: Callable[..., Tensor], *, lowest: float) -> Arguments:
+    """Decays that know a lowest one, and take it, too."""
+    return draw_dplr(shape, lambda *s: decay(*s).clamp(min=lowest), kind="channel", own_b=True)
+
+
 def draw_gsa(shape: Shape, decay: Callable[..., Tensor]) -> Arguments:
     b, t, h, k, v, m = shape.batch, shape.length, shape.heads, shape.keys, shape.values, shape.keys + 2
     g = decay(b, t, h, m)
@@ -156,6 +163,10 @@ CASES = {
         for kind in ("scalar", "channel")
         for own_b in (False, True)
     },
+    **{
+        f"dplr-above{lowest}": Case(operator=dplr, draw=partial(draw_bounded, lowest=lowest), config={"lowest": lowest})
+        for lowest in (-0.6, -3.5, -20.0)  # one product, one with large numbers in between, and as without a bound
+    },
     "gsa": Case(operator=gsa, draw=draw_gsa, states=2),
     "selective_scan": Case(operator=selective_scan, draw=draw_scan),
     "ssd": Case(operator=ssd, draw=partial(draw_ssd, groups=1)),
@@ -200,7 +211,7 @@ def draw(name: str, shape: Shape, decay: Callable[..., Tensor] = moderate, *, em
 def compute(name: str, backend: str, arguments: Arguments, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     """The output, the states, and the gradients of all arguments, for the same weights on all outputs."""
     own = [None if x is None else x.detach().to(dtype).requires_grad_() for x in arguments]
-    output, state = CASES[name].operator(*own, backend=backend)
+    output, state = CASES[name].operator(*own, backend=backend, **CASES[name].config)
     results = [output, *(state if isinstance(state, tuple) else (state,))]
     generator = torch.Generator().manual_seed(1)
     weights = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(dtype) for x in results]
