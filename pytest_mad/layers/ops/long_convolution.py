@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,10 +43,41 @@ def transformed(u_BTC: Tensor, h_SC: Tensor, past_BPC: Tensor) -> tuple[Tensor, 
     at T=256, 250 against 380 at T=512.
     """
     u_BSC = torch.cat([past_BPC, u_BTC], 1)
-    length = len(h_SC)
-    size = _fast_size(2 * length - 1)  # room for the end of the convolution, which must not wrap around
-    y_BCF = torch.fft.rfft(u_BSC.mT, size) * torch.fft.rfft(h_SC.mT, size)
-    return torch.fft.irfft(y_BCF, size)[..., past_BPC.shape[1] : length].mT, u_BSC
+    y_BTC: Tensor = CausalConvolution.apply(u_BSC, h_SC, past_BPC.shape[1])  # type: ignore[no-untyped-call]
+    return y_BTC, u_BSC
+
+
+class CausalConvolution(torch.autograd.Function):
+    """``(B, S, C)`` with ``(S, C)`` to ``(B, S - P, C)``: the outputs behind the first P.
+
+    The gradients of a convolution are correlations, real ones too; autograd would transform complex numbers.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(u_BSC: Tensor, h_SC: Tensor, past: int) -> Tensor:
+        length = len(h_SC)
+        size = _fast_size(2 * length - 1)  # room for the end of the convolution, which must not wrap around
+        y_BCF = torch.fft.rfft(u_BSC.mT, size) * torch.fft.rfft(h_SC.mT, size)
+        y_BCS: Tensor = torch.fft.irfft(y_BCF, size)
+        return y_BCS[..., past:length].mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:  # noqa: ARG004 (torch's)
+        u_BSC, h_SC, ctx.past = inputs
+        ctx.save_for_backward(u_BSC, h_SC)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        u_BSC, h_SC = ctx.saved_tensors
+        length = len(h_SC)
+        size = _fast_size(2 * length - 1)
+        of_y_BCF = torch.fft.rfft(F.pad(gradients[0].mT, (ctx.past, 0)), size)
+        of_u_BCF = of_y_BCF * torch.fft.rfft(h_SC.mT, size).conj()
+        of_h_CF = (of_y_BCF * torch.fft.rfft(u_BSC.mT, size).conj()).sum(0)
+        of_u_BSC, of_h_SC = (torch.fft.irfft(x, size)[..., :length].mT for x in (of_u_BCF, of_h_CF))
+        return of_u_BSC, of_h_SC, None
 
 
 def recurrent_pairs(

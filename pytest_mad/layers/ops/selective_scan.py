@@ -73,10 +73,9 @@ class LinearScan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         kept_BT, h_BT = ctx.saved_tensors
-        next_kept_BT = torch.cat([kept_BT[:, 1:], torch.zeros_like(kept_BT[:, :1])], 1)
-        of_written_BT = _scan(next_kept_BT.flip(1), gradients[0].flip(1)).flip(1)
-        before_BT = torch.cat([torch.zeros_like(h_BT[:, :1]), h_BT[:, :-1]], 1)
-        return of_written_BT * before_BT, of_written_BT
+        of_written_BT = _scan_back(kept_BT, gradients[0])
+        of_kept_BT = torch.cat([torch.zeros_like(h_BT[:, :1]), of_written_BT[:, 1:] * h_BT[:, :-1]], 1)
+        return of_kept_BT, of_written_BT
 
 
 def _scan(kept_BT: Tensor, written_BT: Tensor) -> Tensor:
@@ -85,20 +84,34 @@ def _scan(kept_BT: Tensor, written_BT: Tensor) -> Tensor:
     Steps are associative: two are one that keeps the product. Source: Blelloch, Prefix Sums and Their Applications,
     1990, section 1.4.
     """
-    length = kept_BT.shape[1]
-    missing = -length % CHUNK
-    if missing:
-        fill = kept_BT.new_zeros(len(kept_BT), missing, *kept_BT.shape[2:])
-        kept_BT, written_BT = torch.cat([kept_BT, fill], 1), torch.cat([written_BT, fill], 1)
-    chunks = -1, CHUNK
-    kept_BNC, h_BNC = (torch.unflatten(x, 1, chunks) for x in (kept_BT, written_BT.clone()))
+    kept_BNC, h_BNC = _in_chunks(kept_BT), _in_chunks(written_BT).clone()
     all_kept_BNC = kept_BNC.clone()
     for i in range(1, CHUNK):
         h_BNC[:, :, i].add_(kept_BNC[:, :, i] * h_BNC[:, :, i - 1])
         all_kept_BNC[:, :, i].mul_(all_kept_BNC[:, :, i - 1])
     for n in range(1, h_BNC.shape[1]):
         h_BNC[:, n].add_(all_kept_BNC[:, n] * h_BNC[:, n - 1, -1:])
-    return h_BNC.flatten(1, 2)[:, :length]
+    return h_BNC.flatten(1, 2)[:, : kept_BT.shape[1]]
+
+
+def _scan_back(kept_BT: Tensor, h_BT: Tensor) -> Tensor:
+    """``r_t = h_t + kept_{t+1} (.) r_{t+1}``, in the same way from the end."""
+    kept_BNC, r_BNC = _in_chunks(kept_BT), _in_chunks(h_BT).clone()
+    all_kept_BNC = torch.cat([kept_BNC[:, :, 1:], torch.ones_like(kept_BNC[:, :, :1])], 2)
+    for i in range(CHUNK - 2, -1, -1):
+        r_BNC[:, :, i].add_(kept_BNC[:, :, i + 1] * r_BNC[:, :, i + 1])
+        all_kept_BNC[:, :, i].mul_(all_kept_BNC[:, :, i + 1])
+    for n in range(r_BNC.shape[1] - 2, -1, -1):
+        r_BNC[:, n].add_(all_kept_BNC[:, n] * (kept_BNC[:, n + 1, :1] * r_BNC[:, n + 1, :1]))
+    return r_BNC.flatten(1, 2)[:, : kept_BT.shape[1]]
+
+
+def _in_chunks(x_BT: Tensor) -> Tensor:
+    """``(B, T, ...) -> (B, N, CHUNK, ...)``, filled up with zeros: what comes last is nothing, and keeps nothing."""
+    missing = -x_BT.shape[1] % CHUNK
+    if missing:
+        x_BT = torch.cat([x_BT, x_BT.new_zeros(len(x_BT), missing, *x_BT.shape[2:])], 1)
+    return torch.unflatten(x_BT, 1, (-1, CHUNK))
 
 
 selective_scan = Operator(
