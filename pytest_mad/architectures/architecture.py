@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_mad.common.errors import type_name
 from pytest_mad.common.text import NAME, printable
 
 from .namespace import Namespace
@@ -64,11 +65,23 @@ class Architecture:
             yield
 
 
+def check_factory(factory: Any, label: str) -> None:
+    """Raise :class:`TargetError` for what is no function that builds a model."""
+    if not callable(factory):
+        raise TargetError(f"{label} is of type {type_name(factory)}, but must be a function that builds a model")
+    if not inspect.isclass(factory) and hasattr(factory, "state_dict"):
+        raise TargetError(f"{label} is a model, but must be the function that builds it")
+
+
 def from_factory(
     factory: Any, *, name: str | None = None, source: str | None = None, found_in: str | None = None
 ) -> Architecture:
-    """An architecture from a function in MAD-Lab's form, called with the keywords that its signature accepts."""
+    """An architecture from a function in MAD-Lab's form, called with the keywords that its signature accepts.
+
+    Raises :class:`TargetError` for what is no such function.
+    """
     label = source or printable(str(getattr(factory, "__qualname__", type(factory).__name__)))
+    check_factory(factory, label)
     accepted = accepted_keywords(factory, FACTORY_KEYWORDS, label)
 
     def build(setting: Setting) -> Any:

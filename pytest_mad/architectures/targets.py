@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import inspect
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,11 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_mad.common.errors import SkippedError, type_name
+from pytest_mad.common.errors import SkippedError
 from pytest_mad.common.files import is_file
 from pytest_mad.common.text import NAME
 
-from .architecture import Architecture, TargetError, accepted_keywords, check_name, from_factory, placed
+from .architecture import Architecture, TargetError, accepted_keywords, check_factory, check_name, from_factory, placed
 from .importing import import_file, import_module, package_place
 from .namespace import Namespace
 
@@ -193,10 +192,7 @@ def load_target(target: str) -> Loaded:
         else:
             module = import_module(place.module)
     factory = _attribute(module, place)
-    if not callable(factory):
-        raise TargetError(f"{target} is of type {type_name(factory)}, but must be a function that builds a model")
-    if not inspect.isclass(factory) and hasattr(factory, "state_dict"):
-        raise TargetError(f"{target} is a model, but must be the function that builds it")
+    check_factory(factory, target)
     return Loaded(factory, module.__name__, namespace, tuple(changed))
 
 

@@ -17,8 +17,10 @@ def globals_unchanged(subject: Subject) -> None:
     All of it is put back, so that no other architecture is judged with it; and the model itself runs without it too.
     """
     first, again = subject.changes(0), subject.changes(1)
-    first = [change for change in first if change != FILTERS]  # packages that it imports have some of their own
-    told = {"importing it": subject.imported, "the factory": tuple(dict.fromkeys((*first, *again)))}
+    first, imported = (  # packages that are imported for the first time have filters of their own
+        [change for change in changes if change != FILTERS] for changes in (first, subject.imported)
+    )
+    told = {"importing it": tuple(imported), "the factory": tuple(dict.fromkeys((*first, *again)))}
     model = subject.build(0).get_submodule("model")  # the user's: our wrapper puts back
     for is_training in (False, True):
         with put_back() as changed, raising("a batch of 2 sequences"):
@@ -26,4 +28,5 @@ def globals_unchanged(subject: Subject) -> None:
         told["the model"] = tuple(dict.fromkeys((*told.get("the model", ()), *changed)))
     lines = [f"{who} changes {', '.join(changes)}" for who, changes in told.items() if changes]
     if lines:
-        raise ContractError(f"{'; '.join(lines)}: put back, so that it holds for nobody else")
+        whom = "nobody else, not even for its own factory" if imported else "nobody else"
+        raise ContractError(f"{'; '.join(lines)}: put back, so that it holds for {whom}")

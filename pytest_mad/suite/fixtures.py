@@ -36,6 +36,7 @@ def mad_setting(request: pytest.FixtureRequest) -> Setting:
 @pytest.fixture
 def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Setting) -> SettingResult:
     """Score and verdict of ``mad_model`` on ``mad_setting``; trained when the first test of the process asks for it."""
+    from pytest_mad.architectures.architecture import TargetError
     from pytest_mad.report.progress import live_progress
 
     from .items import work
@@ -46,7 +47,10 @@ def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Sett
 
     marker = request.node.get_closest_marker("mad")
     contracts = tuple(marker.kwargs.get("contracts") or ()) if marker else ()
-    architecture = named(mad_model, request.node)
+    try:
+        architecture = named(mad_model, request.node)
+    except TargetError as error:
+        pytest.fail(f"mad_model: {error}", pytrace=False)
     before = request.node.stash.get(RESULT, None)  # where the test runs again
     works = [work(architecture, mad_setting, run_options(request.config))]  # how many others there are, pytest shows
     with live_progress(request.config, works, 1, []) as progress:

@@ -214,15 +214,17 @@ class Session:
 
     def finish(self, session: pytest.Session) -> None:
         """Write what was asked for, also after Ctrl-C: with what had finished."""
-        is_stopped = session.exitstatus == pytest.ExitCode.INTERRUPTED or session.shouldfail or session.shouldstop
-        self.records.is_cut_short = bool(is_stopped) or not self.records.are_complete
+        is_interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
+        is_stopped = is_interrupted or bool(session.shouldfail or session.shouldstop)
+        self.records.is_cut_short = is_stopped or not self.records.are_complete
         if self.is_worker or self.config.option.collectonly:
             return
         self._refuse_absence(session)
         is_empty_shard = self._is_empty_shard()
         if is_empty_shard and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
             session.exitstatus = self._of_nothing(session.exitstatus)
-        if self.records or is_empty_shard:  # or else older files stay as they are
+        is_void = is_stopped and self.records.lack_all  # an older file would be taken for what this run found
+        if self.records or is_empty_shard or is_void:  # or else older files stay as they are
             from .outputs import write_all
 
             if not write_all(self.config, self.records):

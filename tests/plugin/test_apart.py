@@ -176,6 +176,7 @@ def test_what_a_factory_changes_is_put_back_and_named(project, what, place, requ
     assert curves[0] == curves[1]
     told = json.dumps(found["loud.factory"]["contracts"]["globals-unchanged"])
     assert what in told or (place != "in the factory" and what in ("random state", "warnings filters")), told
+    assert ("not even for its own factory" in told) is (place == "at import" and what in told), told
     assert result.ret in (0, 1) and "INTERNALERROR" not in result.stdout.str()
 
 

@@ -264,3 +264,16 @@ def test_a_model_of_a_shared_file_is_one_for_all_who_ask_for_it(own):
     result, found = own(*options[:2], "-n2", a=[model, MEASURE.format(name="a")], b=[MEASURE.format(name="b")])
     result.assert_outcomes(passed=2)
     assert list(found) == ["Small"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("Small(16)", "mad_model: Small is a model, but must be the function that builds it"),
+        ("'sized:Small'", "mad_model: str is of type str, but must be a function that builds a model"),
+    ],
+)
+def test_what_the_fixture_gives_is_a_function_that_builds_models(own, given, says):
+    result, found = own(a=[fixture(given), MEASURE.format(name="a")])
+    result.assert_outcomes(errors=1)
+    assert not found and any(says in line for line in result.outlines)

@@ -523,6 +523,18 @@ def test_ctrl_c_in_a_terminal_reports_what_had_finished(project, monkeypatch):
     assert "MAD score" in rest and "INTERNALERROR" not in rest
 
 
+def test_ctrl_c_before_anything_has_finished_leaves_no_older_file_for_this_run_s(project):
+    """It would be taken for what this run found."""
+    first = ("--mad-arch=models:interrupted", "--mad-json=out.json", "--mad-html=out.html")
+    project.models("--mad-json=out.json", "--mad-html=out.html", "-k", "memorization and baseline")
+    assert project.results()["cut_short"] is False
+    result = project.run(*first, "-k", "memorization and 24", no_reraise_ctrlc=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    content = project.results()
+    assert content["cut_short"] is True and not content["architectures"]
+    assert "<h1>Cut short: " in (project.path / "out.html").read_text()
+
+
 def test_tables_come_in_the_order_of_the_command_line_whatever_finished_first(project):
     project.pytester.makeconftest("def pytest_collection_modifyitems(items): items.reverse()")
     names = ["second=models:make_model", "first=models:make_model"]

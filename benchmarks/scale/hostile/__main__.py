@@ -3,11 +3,11 @@
     python -m benchmarks.scale.hostile [--count 10000] [--commands 300] [--seed 0] [--kinds preset,store] [--no-save]
 
 ``--count`` inputs meet parsers, readers, contracts and trainings in this process, ``--commands`` whole commands in
-temporary folders, two at a time. The same seed gives the same inputs. A defect is: an exception that the API does not
-document; a message that is not one line of printable characters; a global of the process that is left changed; a hang;
-a damaged file that gives another result; a report that is half written, or a temporary file left over. Of a command
-also ``INTERNALERROR``, a traceback with frames of ours, more than one ``ERROR:`` line, and an exit code that is not 0,
-1, 2 or 4, or 0 where the model must fail.
+temporary folders, two at a time, by what they are about. The same seed gives the same inputs. A defect is: an exception
+that the API does not document; a message that is not one line of printable characters; a global of the process that is
+left changed; a hang; a damaged file that gives another result; a report that is half written, or a temporary file left
+over. Of a command also ``INTERNALERROR``, a traceback with frames of ours, more than one ``ERROR:`` line, and an exit
+code that is not 0, 1, 2 or 4, or 0 where the model must fail.
 
 Prints a line per kind, and each defect with its input, and writes ``benchmarks/results/hostile.json``, a section per
 kind.
@@ -83,7 +83,8 @@ def main() -> int:
     parser.add_argument("--kinds", help="only these, with commas between them")
     parser.add_argument("--no-save", dest="save", action="store_false", help="only print")
     arguments = parser.parse_args()
-    wanted = arguments.kinds.split(",") if arguments.kinds else [*(kind.name for kind in KINDS), "whole commands"]
+    plans = {f"command: {name}": name for name in commands.PLANS}
+    wanted = arguments.kinds.split(",") if arguments.kinds else [*(kind.name for kind in KINDS), *plans]
     chosen = tuple(kind for kind in KINDS if kind.name in wanted)
     rows: dict[str, dict[str, Any]] = {}
     torch.set_num_threads(1)
@@ -92,10 +93,10 @@ def main() -> int:
         started = time.monotonic()
         found = in_process(kind, counts(arguments.count, chosen)[kind.name], arguments.seed)
         rows[kind.name] = tell(kind.name, row(found, time.monotonic() - started))
-    if "whole commands" in wanted and arguments.commands:
+    for kind_name in [name for name in plans if name in wanted and arguments.commands]:
         started = time.monotonic()
-        found = commands.run_all(arguments.commands, arguments.seed)
-        rows["whole commands"] = tell("whole commands", row(found, time.monotonic() - started))
+        found = commands.run_all(plans[kind_name], arguments.commands, arguments.seed)
+        rows[kind_name] = tell(kind_name, row(found, time.monotonic() - started))
     total, defects = (
         sum(numbers) for numbers in zip(*((r["count"], len(r["defects"])) for r in rows.values()), strict=True)
     )
@@ -114,7 +115,7 @@ def prepare() -> None:
 def tell(name: str, row: dict[str, Any]) -> dict[str, Any]:
     """Print a kind."""
     told = ", ".join(f"{outcome} {row[outcome]:,}" for outcome in OUTCOMES)
-    print(f"{name:14} {row['count']:6,}: {told}, defects {len(row['defects'])}; {row['seconds']:.0f} s", flush=True)
+    print(f"{name:18} {row['count']:6,}: {told}, defects {len(row['defects'])}; {row['seconds']:.0f} s", flush=True)
     for one in row["defects"]:
         print(f"    {one['defect']}\n        {one['input']}", flush=True)
     return row
