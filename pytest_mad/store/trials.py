@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from .identity import Identity, identify, surroundings
 _CODE = ("store", "training", "presets", "tasks", "architectures", "common")
 #: Parts of a recipe that choose among trials and change none.
 _OF_SWEEPS = ("points", "race", "selection", "metric")
+#: At least so long between two checkpoints of a trial, and before the first.
+CHECKPOINT_SECONDS = 5.0
 #: How far apart the scores of two formulas of one function may lie: an answer on the edge may tip over.
 _OF_TIES = 0.005
 
@@ -91,6 +94,8 @@ class StoredTrial:
         self._key, self._which = spec.key(identity), identity.which()
         #: what checkpoints must share with the start; None where there can be none
         self._hidden: str | None = None
+        #: when the training was kept last, or began
+        self._kept = time.monotonic()
 
     def find(self) -> tuple[Trial, nn.Module] | None:
         """The trial and its trained model, if today's model is the one that was trained."""
@@ -154,7 +159,8 @@ class StoredTrial:
         self._store.remove("checkpoint", self._key, self._which)
 
     def resume(self, training: Training) -> None:
-        """Bring the training to the last evaluation that it reached in a run that was cut off."""
+        """Bring the training to where it was kept last in a run that was cut off."""
+        self._kept = time.monotonic()
         if self._identity.source is None or not can_be_restored(training.model):
             return
         self._hidden = hidden_state(training.model, buffers=False)
@@ -170,7 +176,13 @@ class StoredTrial:
             self._store.note(f"{stored.path.name} {error} and is not used; delete it")
 
     def save(self, training: Training) -> None:
-        """Keep the training as it is now, unless its model carries a state beside its tensors."""
+        """Keep the training as it is now, unless its model carries a state beside its tensors.
+
+        No more often than a training of that time is worth keeping.
+        """
+        if time.monotonic() - self._kept < CHECKPOINT_SECONDS:
+            return
+        self._kept = time.monotonic()
         if self._hidden is None or hidden_state(training.model, buffers=False) != self._hidden:
             return
         try:

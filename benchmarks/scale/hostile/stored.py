@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from pytest_mad.evaluation.options import ContractOptions, RunOptions
 from pytest_mad.evaluation.setting import run_and_judge
 from pytest_mad.evaluation.sweep import run_sweep
 from pytest_mad.presets.setting import Setting
+from pytest_mad.store import trials
 from pytest_mad.store.checkpoint import weights_of
 from pytest_mad.store.contracts import StoredContract, stored_contracts
 from pytest_mad.store.folder import MARK, Store
@@ -52,7 +54,8 @@ def golden() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     run_contract(architecture(), _setting(), CONTRACT, ContractOptions(store=folder), CPU)
     try:
-        run_sweep(architecture(), _setting(), 0, device=CPU, store=Store(folder), progress=_cut)
+        with mock.patch.object(trials, "CHECKPOINT_SECONDS", 0.0):
+            run_sweep(architecture(), _setting(), 0, device=CPU, store=Store(folder), progress=_cut)
     except KeyboardInterrupt:
         checkpoints = {path: path.read_bytes() for path in folder.glob("checkpoint-*")}
     run_and_judge(architecture(), _setting(), RunOptions(device="cpu", store=folder, contracts=OFF))

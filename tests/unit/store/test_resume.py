@@ -1,4 +1,4 @@
-"""A trial that was cut off goes on at its last evaluation, and ends as if nothing had happened."""
+"""A trial that was cut off goes on where it was kept last, and ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from torch import nn
 from pytest_mad.architectures import architecture
 from pytest_mad.architectures.architecture import from_factory
 from pytest_mad.evaluation.sweep import run_sweep
-from pytest_mad.store import identity
+from pytest_mad.store import identity, trials
 from pytest_mad.store.folder import Store
 from pytest_mad.training import trial
 from tests.unit.tiny import CPU, POINT, Tiny, make_setting
 
 SETTING = make_setting(steps=45, evaluate_every=10)
+
+
+@pytest.fixture(autouse=True)
+def at_every_evaluation(monkeypatch):
+    """These trainings take less time than any is worth keeping for."""
+    monkeypatch.setattr(trials, "CHECKPOINT_SECONDS", 0.0)
 
 
 class Noisy(Tiny):
@@ -93,6 +99,17 @@ def test_a_trial_that_goes_on_is_the_one_that_never_stopped(tmp_path, steps, cut
     assert checkpoints(store) == []
     assert sweep(Noisy, store, setting=setting) == (whole, True)
     assert store.trouble is None
+
+
+def test_a_training_is_kept_no_more_often_than_it_is_worth(tmp_path, monkeypatch):
+    """A short one begins again, and ends as it would have."""
+    whole, _ = sweep(Noisy, None)
+    store = Store(tmp_path)
+    monkeypatch.setattr(trials, "CHECKPOINT_SECONDS", 1e6)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(Noisy, store, 40)
+    assert checkpoints(store) == []
+    assert sweep(Noisy, store) == (whole, False)
 
 
 def test_a_model_that_carries_a_count_begins_again(tmp_path):
