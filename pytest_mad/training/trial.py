@@ -25,6 +25,7 @@ from pytest_mad.tasks import IGNORE, Batch
 
 from .data import TaskData
 from .metrics import Accuracies, accuracies
+from .optimizer import AdamW
 
 Stopped = Literal["solved", "hopeless", "budget"]
 #: ``report(step, total_steps, validation_accuracy)``, called after each evaluation.
@@ -249,9 +250,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe, point: Point) -> torch.opti
     """AdamW on every parameter, as MAD-Lab does; the fused kernel where the parameters allow it."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     fused = all(p.is_floating_point() for p in parameters)
-    return torch.optim.AdamW(
-        parameters, lr=point.lr, weight_decay=point.weight_decay, betas=recipe.betas, fused=fused or None
-    )
+    return AdamW(parameters, lr=point.lr, weight_decay=point.weight_decay, betas=recipe.betas, fused=fused or None)
 
 
 def scheduled_lr(recipe: Recipe, point: Point, step: int, total: int) -> float:
