@@ -152,7 +152,16 @@ class Session:
             return []
         from .header import header
 
-        return header(self.config, self.devices)
+        return header(self.config, self.devices) + self._alone()
+
+    def _alone(self) -> list[str]:
+        """A line where the ini file names tests that the suite runs without."""
+        if self.config.args or self.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+            return []
+        from .arguments import ROOT
+
+        paths = " ".join(self.config.getini("testpaths"))
+        return [f"mad: the suite runs without the tests of testpaths; for both: pytest {paths} {ROOT}"]
 
     # -- collection ----------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,9 @@ def test_without_arguments_only_the_suite_is_collected(mixed, ini):
     """Also where the project's ini file says what pytest collects without arguments."""
     mixed.pytester.makefile(".ini", pytest=ini)
     assert mixed.collected() == SUITE
+    said = "mad: the suite runs without the tests of testpaths; for both: pytest . mad"
+    assert (said in mixed.models("--collect-only").outlines) is bool(ini)
+    assert said not in mixed.models("--collect-only", ".", "mad").outlines
 
 
 @pytest.mark.parametrize(
