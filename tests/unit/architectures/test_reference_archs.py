@@ -44,7 +44,9 @@ def test_every_sequence_mixer_is_measured_and_costs_at_most_four_times_attention
     found = json.loads((scoreboard.RESULTS / "layers.json").read_text())
     assert set(found["layers"]) == set(layer_names()) - CHANNEL_MIXERS
     assert found["pairs"] >= 15
-    assert all(row["ratio"] <= 4 for row in found["layers"].values())
+    for rows in found["layers"].values():
+        assert set(rows) == {"48", "128"}
+        assert all(row["ratio"] <= 4 for row in rows.values())
 
 
 @every_architecture
