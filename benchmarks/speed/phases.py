@@ -38,7 +38,7 @@ CALLS = (
     ("pytest_mad.training.trial", "training_step", "steps: the loop around"),
     ("pytest_mad.training.trial", "loss_of", "steps: forward"),
     ("torch", "Tensor.backward", "steps: backward"),
-    ("torch.optim", "AdamW.step", "steps: optimizer"),
+    ("pytest_mad.training.optimizer", "AdamW.step", "steps: optimizer"),
     ("pytest_mad.training.trial", "evaluate", "evaluation"),
 )
 
