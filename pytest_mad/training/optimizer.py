@@ -21,4 +21,6 @@ class AdamW(torch.optim.AdamW):
 
     add_param_group = _bare(torch.optim.Optimizer.add_param_group)
     zero_grad = _bare(torch.optim.Optimizer.zero_grad)
+    state_dict = _bare(torch.optim.Optimizer.state_dict)
+    load_state_dict = _bare(torch.optim.Optimizer.load_state_dict)
     step = torch.no_grad()(_bare(torch.optim.AdamW.step))

@@ -24,6 +24,7 @@ for _ in range(2):
     optimizer.zero_grad(set_to_none=True)
     model(torch.ones(2, 4)).sum().backward()
     optimizer.step()
+optimizer.load_state_dict(optimizer.state_dict())
 sys.exit("torch._dynamo" in sys.modules)
 """
 
