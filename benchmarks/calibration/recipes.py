@@ -7,7 +7,8 @@ Trains each architecture with each combination of values, every other value as t
 step, and prints a line per trial: steps to normalised validation scores of .9 and .97, and CPU seconds of those steps
 at the median cost of a step, evaluations left out. A trial that has not arrived after ``--most`` steps counts as that
 many, and is marked. Then a line per combination: geometric mean of seconds to .9 over the architectures, and the
-slowest against it. Trials are kept in ``benchmarks/results/recipes.json``, and are not trained again.
+slowest against it. Trials are kept in ``benchmarks/results/recipes.json``, and are not trained again;
+delete it after a change of the code that counts. One process at a time.
 
 Steps depend on nothing but the code; seconds on the machine, and on what else it does.
 """
@@ -20,7 +21,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import torch
@@ -53,6 +54,11 @@ from pytest_mad.training.trial import (
 
 #: The eight that recipes are chosen by; the others only confirm the choice.
 TUNED = ("transformer", "gla", "deltanet", "gated_deltanet", "mamba", "hyena", "rwkv7", "striped_mamba")
+#: What a recipe says of where trials end, and of several: not asked here.
+_OF_ENDS = (
+    *("points", "steps", "epochs", "evaluate_every", "solved_at", "hopeless_after", "hopeless_below", "race"),
+    *("selection", "metric"),
+)
 EVERY = 10
 MARKS = (0.9, 0.97)
 CPU = torch.device("cpu")
@@ -68,6 +74,8 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=3000)
     arguments = parser.parse_args()
     keep_freed_memory()
+    if "schedule" in arguments.vary:
+        parser.error("--vary: a schedule depends on the steps in all, so its trials are not comparable here")
     (setting,) = (s for s in settings(arguments.preset).values() if s.task_name == arguments.task)
     for change in changes(arguments.vary):
         found = {}
@@ -122,8 +130,15 @@ def trial(name: str, setting: Setting, change: dict[str, Any], seed: int, most: 
         with architecture.entered():
             known = train(architecture, chosen, seed, most)
         save("recipes", trials=dict(sorted((kept() | {key: known}).items())))
+    known = cut(known, most)
     print(f"  {name:20} seed {seed}  {told(known)}   [{shown(change)}]", flush=True)
     return known
+
+
+def cut(record: dict[str, Any], most: int) -> dict[str, Any]:
+    """What fewer steps would have found: the learning rate does not depend on how many there are."""
+    steps = {mark: None if reached is None or reached > most else reached for mark, reached in record["steps"].items()}
+    return record | {"steps": steps, "most": min(most, record["most"])}
 
 
 def kept() -> dict[str, Any]:
@@ -134,10 +149,10 @@ def kept() -> dict[str, Any]:
 
 
 def described(setting: Setting) -> dict[str, Any]:
-    """All that decides the course of a trial, by name."""
+    """All that decides the course of a trial, apart from the code, by name."""
     recipe, (point,) = setting.recipe, setting.recipe.points
-    own = {"lr": point.lr, "weight_decay": point.weight_decay, "warmup": recipe.warmup, "beta2": recipe.betas[1]}
-    return own | {"batch_size": recipe.batch_size, "schedule": recipe.schedule} | setting.params.to_json()
+    kept = {name: value for name, value in recipe.identity().items() if name not in _OF_ENDS}
+    return asdict(point) | kept | setting.params.to_json()
 
 
 def train(architecture: Architecture, setting: Setting, seed: int, most: int) -> dict[str, Any]:

@@ -21,19 +21,18 @@ import pytest
 FOLDER = "PYTEST_MAD_PHASES"
 START, IMPORTS, ITEMS = "start-up of pytest", "importing torch", "pytest around items"
 BETWEEN, LAST, END = "waiting for items", "waiting for the last item", "reports, and the end"
-#: A phase that has no others inside.
-CONTRACTS = "contracts"
+CONTRACTS, COMPILING, STORE = "contracts", "compiling", "store: "
 #: Whose call is which phase: a module, what it looks up there, and what that is called in the table.
 CALLS = (
     ("pytest_mad.evaluation.contract", "ask", CONTRACTS),
     ("pytest_mad.evaluation.sweep", "guard", "causality guard"),
     ("pytest_mad.evaluation.sweep", "build_model", "building models"),
     ("pytest_mad.evaluation.sweep", "load_data", "data"),
-    ("pytest_mad.evaluation.sweep", "stored_trial", "store: which model this is"),
-    ("pytest_mad.training.engines", "Job.find", "store: results"),
-    ("pytest_mad.training.engines", "Job.keep", "store: results"),
-    ("pytest_mad.store.trials", "StoredTrial.save", "store: checkpoints"),
-    ("pytest_mad.training.compiled", "compiled", "compiling"),
+    ("pytest_mad.evaluation.sweep", "stored_trial", f"{STORE}which model this is"),
+    ("pytest_mad.training.engines", "Job.find", f"{STORE}results"),
+    ("pytest_mad.training.engines", "Job.keep", f"{STORE}results"),
+    ("pytest_mad.store.trials", "StoredTrial.save", f"{STORE}checkpoints"),
+    ("pytest_mad.training.compiled", "compiled", COMPILING),
     ("pytest_mad.training.engines", "train_trial", "steps: the loop around"),
     ("pytest_mad.training.trial", "training_step", "steps: the loop around"),
     ("pytest_mad.training.trial", "loss_of", "steps: forward"),
@@ -53,7 +52,8 @@ class Clock:
 
     def enter(self, phase: str) -> None:
         self._count()
-        self._stack.append(CONTRACTS if self._stack[-1] == CONTRACTS else phase)
+        outer = self._stack[-1]  # what these train is no step of a trial
+        self._stack.append(outer if outer in (CONTRACTS, COMPILING) or outer.startswith(STORE) else phase)
 
     def leave(self) -> None:
         self._count()

@@ -62,10 +62,12 @@ def where(name: str) -> dict[str, Any]:
         command += ["-q", "-n", "2", "-p", "benchmarks.speed.phases"]
         environment = os.environ | {FOLDER: str(phases), "PYTHONPATH": str(ROOT)}
         began = time.time()
-        code = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, cwd=ROOT, env=environment).returncode
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment)
         ended = time.time()
+        if done.returncode not in (0, 1):  # 1: a setting is below its threshold
+            sys.exit(f"{name}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         seconds = read(phases, began, ended)
-    return {"exit": code, "wall_seconds": ended - began, "seconds": seconds}
+    return {"exit": done.returncode, "wall_seconds": ended - began, "seconds": seconds}
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:
@@ -73,6 +75,7 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     rows = {phase: [record["seconds"][phase] for record in found.values()] for phase in PHASES}
     rows["together"] = [sum(record["seconds"].values()) for record in found.values()]
     rows["wall clock"] = [record["wall_seconds"] for record in found.values()]
+    rows["exit code"] = [record["exit"] for record in found.values()]
     lines = [f"{'seconds of two processes':26}" + "".join(f"{name:>16}" for name in found)]
     lines += [f"{name:26}" + "".join(f"{seconds:16.1f}" for seconds in row) for name, row in rows.items()]
     return "\n".join(lines)

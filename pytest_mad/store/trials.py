@@ -175,12 +175,12 @@ class StoredTrial:
         except DamagedError as error:
             self._store.note(f"{stored.path.name} {error} and is not used; delete it")
 
-    def save(self, training: Training) -> None:
+    def save(self, training: Training, *, is_last: bool = False) -> None:
         """Keep the training as it is now, unless its model carries a state beside its tensors.
 
-        No more often than a training of that time is worth keeping.
+        No more often than a training of that time is worth keeping, unless it is the last time.
         """
-        if time.monotonic() - self._kept < CHECKPOINT_SECONDS:
+        if not is_last and time.monotonic() - self._kept < CHECKPOINT_SECONDS:
             return
         self._kept = time.monotonic()
         if self._hidden is None or hidden_state(training.model, buffers=False) != self._hidden:

@@ -158,9 +158,11 @@ class Session:
         """A line where the ini file names tests that the suite runs without."""
         if self.config.args or self.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
             return []
+        import shlex
+
         from .arguments import ROOT
 
-        paths = " ".join(self.config.getini("testpaths"))
+        paths = shlex.join(self.config.getini("testpaths"))
         return [f"mad: the suite runs without the tests of testpaths; for both: pytest {paths} {ROOT}"]
 
     # -- collection ----------------------------------------------------------------------------------------------------

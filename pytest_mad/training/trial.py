@@ -88,8 +88,8 @@ class Checkpoints(Protocol):
     def resume(self, training: Training) -> None:
         """Bring a training that has not begun to where an earlier one stopped, if there is any."""
 
-    def save(self, training: Training) -> None:
-        """Keep this, in place of what was kept before."""
+    def save(self, training: Training, *, is_last: bool = False) -> None:
+        """Keep this, in place of what was kept before, if that is worth it; in any case what is kept at the end."""
 
 
 def as_it_is(model: nn.Module, step: int = 1) -> Loss:
@@ -142,9 +142,10 @@ def train_trial(
             if progress:
                 progress(step, total, found.accuracy)
             stopped = ending(setting, training.curve, total)
+            is_late = stopped is None and time.monotonic() > deadline
             if stopped is None and checkpoints:
-                checkpoints.save(training)
-            if stopped is None and time.monotonic() > deadline:
+                checkpoints.save(training, is_last=is_late)
+            if is_late:
                 raise out_of_time(setting, step, found.accuracy)
         trial = Trial(
             point=point,

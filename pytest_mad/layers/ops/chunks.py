@@ -67,7 +67,8 @@ def bounded_scores(q_RCK: Tensor, k_SCK: Tensor, until_CK: Tensor) -> Tensor:
     middle = until_CK[..., size // 2, None, :]
     asked, told = (until_CK - middle).exp(), (middle - until_CK).exp()
     scores = _scores(q_RCK * asked[..., None, :, :], k_SCK * told[..., None, :, :])
-    return scores * torch.ones(size, size, dtype=scores.dtype, device=scores.device).tril()[:, None]
+    future_CC = torch.ones(size, size, dtype=torch.bool, device=scores.device).triu(1)
+    return scores.masked_fill(future_CC[:, None], 0.0)
 
 
 def _scores(q_RIK: Tensor, k_SJK: Tensor) -> Tensor:

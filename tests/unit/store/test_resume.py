@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,15 +102,36 @@ def test_a_trial_that_goes_on_is_the_one_that_never_stopped(tmp_path, steps, cut
     assert store.trouble is None
 
 
-def test_a_training_is_kept_no_more_often_than_it_is_worth(tmp_path, monkeypatch):
-    """A short one begins again, and ends as it would have."""
+def test_a_training_is_kept_no_more_often_than_it_is_worth(tmp_path, monkeypatch, steps):
+    """Evaluations at 4, 6, 8 and 12 seconds: at 6 and 12. What was not kept is trained again, to the same end."""
     whole, _ = sweep(Noisy, None)
+    store, now, kept = Store(tmp_path), [0.0], []
+    monkeypatch.setattr(trials, "CHECKPOINT_SECONDS", 5.0)
+    monkeypatch.setattr(trials, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def progress(step, total, accuracy):
+        now[0] = {10: 4.0, 20: 6.0, 30: 8.0, 40: 12.0}.get(step, 13.0)
+        kept.append([path.stat().st_mtime_ns for path in checkpoints(store)])
+        if step == 45:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(from_factory(Noisy), SETTING, 0, device=CPU, store=store, progress=progress)
+    before_10, before_20, before_30, before_40, before_45 = kept
+    assert before_10 == before_20 == [] and len(before_30) == 1
+    assert before_40 == before_30 and before_45 != before_40
+    steps.clear()
+    assert sweep(Noisy, store) == (whole, False)
+    assert len(steps) == 45 - 40
+
+
+def test_a_trial_whose_time_is_up_is_kept_whenever_that_is(tmp_path, monkeypatch, steps):
+    """Or with a short limit no run would ever get further."""
     store = Store(tmp_path)
     monkeypatch.setattr(trials, "CHECKPOINT_SECONDS", 1e6)
-    with pytest.raises(KeyboardInterrupt):
-        sweep(Noisy, store, 40)
-    assert checkpoints(store) == []
-    assert sweep(Noisy, store) == (whole, False)
+    with pytest.raises(trial.OutOfTimeError):
+        run_sweep(from_factory(Noisy), SETTING, 0, device=CPU, store=store, deadline=0.0)
+    assert len(checkpoints(store)) == 1
 
 
 def test_a_model_that_carries_a_count_begins_again(tmp_path):

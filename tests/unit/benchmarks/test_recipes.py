@@ -1,0 +1,34 @@
+"""The search over recipes keeps each trial under all that decides it."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.calibration.recipes import changed, changes, cut, described, shown, told
+from pytest_mad import settings
+
+SETTING = settings()["fuzzy-in-context-recall[baseline]"]
+
+
+@pytest.mark.parametrize(
+    "vary",
+    ["lr=2e-3", "weight_decay=0.1", "beta2=0.95", "batch_size=16", "warmup=50", "precision=bf16", "vocab_size=6",
+     "seq_len=32", "frac_noise=0.5", "num_validation_examples=128"],
+)  # fmt: skip
+def test_another_value_is_another_trial(vary):
+    (change,) = changes(vary)
+    assert described(changed(SETTING, change)) != described(SETTING)
+    assert shown(change) == vary.replace("2e-3", "0.002")
+
+
+def test_every_combination_is_tried():
+    assert [shown(change) for change in changes("lr=1,2 warmup=0,5")] == [
+        *("lr=1 warmup=0", "lr=1 warmup=5", "lr=2 warmup=0", "lr=2 warmup=5"),
+    ]
+
+
+def test_a_trial_of_more_steps_says_what_fewer_would_have_found():
+    record = {"steps": {"0.9": 150, "0.97": 300}, "most": 300, "best": 0.98, "ms": 10.0}
+    assert cut(record, 200) == record | {"steps": {"0.9": 150, "0.97": None}, "most": 200}
+    assert cut(record, 100)["steps"] == {"0.9": None, "0.97": None}
+    assert "never" in told(cut(record, 100)) and "1.0 s" in told(cut(record, 100))
