@@ -142,11 +142,8 @@ def train_trial(
             if progress:
                 progress(step, total, found.accuracy)
             stopped = ending(setting, training.curve, total)
-            is_late = stopped is None and time.monotonic() > deadline
-            if stopped is None and checkpoints:
-                checkpoints.save(training, is_last=is_late)
-            if is_late:
-                raise out_of_time(setting, step, found.accuracy)
+            if stopped is None:
+                go_on(training, setting, checkpoints, deadline)
         trial = Trial(
             point=point,
             seed=seed,
@@ -158,6 +155,15 @@ def train_trial(
             seconds=time.monotonic() - started,
         )
     return trial, model.eval()
+
+
+def go_on(training: Training, setting: Setting, checkpoints: Checkpoints | None, deadline: float) -> None:
+    """Keep a training that was just evaluated; raise :class:`OutOfTimeError` where its time is up."""
+    is_late = time.monotonic() > deadline
+    if checkpoints:
+        checkpoints.save(training, is_last=is_late)
+    if is_late:
+        raise out_of_time(setting, *training.curve[-1])
 
 
 def identity(setting: Setting, point: Point, seed: int) -> tuple[object, ...]:

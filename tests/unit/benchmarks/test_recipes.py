@@ -13,7 +13,7 @@ SETTING = settings()["fuzzy-in-context-recall[baseline]"]
 @pytest.mark.parametrize(
     "vary",
     ["lr=2e-3", "weight_decay=0.1", "beta2=0.95", "batch_size=16", "warmup=50", "precision=bf16", "vocab_size=6",
-     "seq_len=32", "frac_noise=0.5", "num_validation_examples=128"],
+     "seq_len=32", "noise_vocab_size=2", "num_validation_examples=128"],
 )  # fmt: skip
 def test_another_value_is_another_trial(vary):
     (change,) = changes(vary)
