@@ -35,6 +35,7 @@ def _preload():
             importlib.import_module(module.name)
     setting = next(iter(pytest_mad.settings(str(PROJECT / "tiny.toml")).values()))
     pytest_mad.evaluate(reference_archs.transformer.make_model, setting)
+    importlib.import_module("torch._dynamo")  # as torch does for some models, and for deterministic algorithms
     gc.freeze()
     yield
     gc.unfreeze()
