@@ -7,14 +7,15 @@ Trains each architecture with each combination of values, every other value as t
 step, and prints a line per trial: steps to normalised validation scores of .9 and .97, and CPU seconds of those steps
 at the median cost of a step, evaluations left out. A trial that has not arrived after ``--most`` steps counts as that
 many, and is marked. Then a line per combination: geometric mean of seconds to .9 over the architectures, and the
-slowest against it. Trials are kept in ``benchmarks/results/recipes.json``, and are not trained again;
-delete it after a change of the code that counts. One process at a time.
+slowest against it. Trials are kept in ``benchmarks/results/recipes.json``, and are not trained again: delete it after
+a change of the code that counts. One process at a time.
 
 Steps depend on nothing but the code; seconds on the machine, and on what else it does.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -25,32 +26,20 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmarks.command import command_line
 from benchmarks.record import RESULTS, save
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.architectures.build import build_model
 from pytest_mad.architectures.targets import from_target
-from pytest_mad.common.determinism import one_thread, seeded
+from pytest_mad.common.errors import require
 from pytest_mad.presets.reading import settings
 from pytest_mad.presets.recipe import Recipe
-from pytest_mad.presets.setting import Setting
+from pytest_mad.presets.setting import Setting, select
 from pytest_mad.training.data import load_data
 from pytest_mad.training.memory import keep_freed_memory
-from pytest_mad.training.trial import (
-    as_it_is,
-    autocast,
-    check_finite,
-    evaluate,
-    identity,
-    initial_model,
-    make_optimizer,
-    scheduled_lr,
-    set_lr,
-    shuffled_batches,
-    to_device,
-    training_step,
-)
+from pytest_mad.training.trial import Loss, as_it_is, train_trial
 
 #: The eight that recipes are chosen by; the others only confirm the choice.
 TUNED = ("transformer", "gla", "deltanet", "gated_deltanet", "mamba", "hyena", "rwkv7", "striped_mamba")
@@ -74,10 +63,14 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=3000)
     arguments = parser.parse_args()
     keep_freed_memory()
-    if "schedule" in arguments.vary:
-        parser.error("--vary: a schedule depends on the steps in all, so its trials are not comparable here")
-    (setting,) = (s for s in settings(arguments.preset).values() if s.task_name == arguments.task)
-    for change in changes(arguments.vary):
+    try:
+        setting, *_ = select(settings(arguments.preset), [arguments.task]).values()
+        wanted = list(changes(arguments.vary))
+        for change in wanted:
+            changed(setting, change)
+    except (ValueError, TypeError) as error:
+        parser.error(str(error))
+    for change in wanted:
         found = {}
         for name in arguments.arch.split(","):
             found[name] = [trial(name, setting, change, seed, arguments.most) for seed in range(arguments.seeds)]
@@ -109,6 +102,7 @@ def changed(setting: Setting, change: dict[str, Any]) -> Setting:
     """The setting with other values: the recipe's, its point's, or the task's parameters."""
     recipe, params, point = setting.recipe, setting.params, setting.recipe.points[0]
     for name, value in change.items():
+        require(name != "schedule", name, value, "left out: it depends on how many steps there are in all")
         if name in ("lr", "weight_decay"):
             point = replace(point, **{name: value})
         elif name == "beta2":
@@ -142,7 +136,7 @@ def cut(record: dict[str, Any], most: int) -> dict[str, Any]:
 
 
 def kept() -> dict[str, Any]:
-    """All trials that were trained before, also by a process beside this one."""
+    """All trials that were trained before."""
     file = RESULTS / "recipes.json"
     trials: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["trials"] if file.exists() else {}
     return trials
@@ -157,36 +151,24 @@ def described(setting: Setting) -> dict[str, Any]:
 
 def train(architecture: Architecture, setting: Setting, seed: int, most: int) -> dict[str, Any]:
     """Train until the last mark is reached, or for so many steps."""
-    recipe, (point,) = setting.recipe, setting.recipe.points
-    model = initial_model(lambda: build_model(architecture, setting, CPU), setting, point, seed, CPU)
+    (point,), last = setting.recipe.points, MARKS[-1]
+    recipe = replace(setting.recipe, steps=most, epochs=None, evaluate_every=EVERY, solved_at=last, hopeless_after=1.0)
+    setting = replace(setting, recipe=recipe)
+    began: list[float] = []
+
+    def loss_at(model: nn.Module, step: int) -> Loss:
+        began.append(time.thread_time())
+        return as_it_is(model)
+
+    build = functools.partial(build_model, architecture, setting, CPU)
     data = load_data(setting, seed, None)
-    steps: dict[float, int | None] = dict.fromkeys(MARKS)
-    costs, curve = [], []
-    with one_thread(CPU), seeded("train", *identity(setting, point, seed)):
-        optimizer = make_optimizer(model, recipe, point)
-        batches = shuffled_batches(to_device(data.train, CPU), recipe.batch_size, seed)
-        validation = to_device(data.validation, CPU)
-        model.train()
-        for step in range(1, most + 1):
-            set_lr(optimizer, scheduled_lr(recipe, point, step, most))
-            batch, started = next(batches), time.thread_time()
-            loss = training_step(as_it_is(model), optimizer, *batch, autocast(CPU, recipe))
-            costs.append(time.thread_time() - started)
-            if step % EVERY:
-                continue
-            check_finite(model, float(loss), f"at step {step}")
-            score = setting.normalized(evaluate(model, validation, recipe).accuracy)
-            curve.append(round(score, 3))
-            for mark in MARKS:
-                if steps[mark] is None and score >= mark:
-                    steps[mark] = step
-            if steps[MARKS[-1]] is not None:
-                break
-    cost = statistics.median(costs)
+    found, _ = train_trial(build, setting, point, seed, data, device=CPU, loss_at=loss_at)
+    curve = [(step, setting.normalized(accuracy)) for step, accuracy in found.curve]
+    cost = statistics.median(later - earlier for earlier, later in itertools.pairwise(began))  # one in ten evaluates
     return {
-        "steps": {str(mark): reached for mark, reached in steps.items()},
+        "steps": {str(mark): next((step for step, score in curve if score >= mark), None) for mark in MARKS},
         "most": most,
-        "best": max(curve),
+        "best": round(max(score for _, score in curve), 3),
         "ms": round(1000 * cost, 2),
     }
 

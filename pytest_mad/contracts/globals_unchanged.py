@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pytest_mad.common.globals import put_back
 
 from .base import ContractError, Subject, register_contract
@@ -17,10 +19,8 @@ def globals_unchanged(subject: Subject) -> None:
     All of it is put back, so that no other architecture is judged with it; and the model itself runs without it too.
     """
     first, again = subject.changes(0), subject.changes(1)
-    first, imported = (  # packages that are imported for the first time have filters of their own
-        [change for change in changes if change != FILTERS] for changes in (first, subject.imported)
-    )
-    told = {"importing it": tuple(imported), "the factory": tuple(dict.fromkeys((*first, *again)))}
+    imported = _their_own(subject.imported)
+    told = {"importing it": imported, "the factory": tuple(dict.fromkeys((*_their_own(first), *again)))}
     model = subject.build(0).get_submodule("model")  # the user's: our wrapper puts back
     for is_training in (False, True):
         with put_back() as changed, raising("a batch of 2 sequences"):
@@ -30,3 +30,8 @@ def globals_unchanged(subject: Subject) -> None:
     if lines:
         whom = "nobody else, not even for its own factory" if imported else "nobody else"
         raise ContractError(f"{'; '.join(lines)}: put back, so that it holds for {whom}")
+
+
+def _their_own(changes: Iterable[str]) -> tuple[str, ...]:
+    """Without what packages change that are imported for the first time: they have filters of their own."""
+    return tuple(change for change in changes if change != FILTERS)
