@@ -246,10 +246,11 @@ class Store:
             self._give_up(f"has schema {schema!r}, but this version of pytest-mad writes {SCHEMA}")
 
     def _begin(self) -> None:
-        """The folder, which no version control shall keep."""
+        """The folder, which no version control shall keep, unless there are files of the user's."""
         if not (self.folder / MARK).exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / ".gitignore", "*\n")
+            if not any(self.folder.iterdir()):
+                write_text(self.folder / ".gitignore", "*\n")
             write_text(self.folder / MARK, json.dumps({"schema": SCHEMA}) + "\n")
         if not self._has_begun:
             self._has_begun = True

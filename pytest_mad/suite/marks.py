@@ -36,25 +36,33 @@ def marked(config: pytest.Config, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def importing(config: pytest.Config, target: str) -> Iterator[None]:
-    """The same while user code is imported; a folder that was made for this word alone goes again."""
+    """The same while user code is imported; what was made for this word alone goes again."""
     folder = _folder(config)
     made = [path for path in (folder, *folder.parents) if not is_there(path)] if folder else []
+    known = _names(folder)
     try:
         with marked(config, f"{_IMPORT}{target}"):
             yield
     finally:
-        if folder in made:
-            _remove_empty(made)
+        if folder:
+            _remove_empty(folder, known, made)
 
 
-def _remove_empty(made: Sequence[Path]) -> None:
-    """Remove a store in which nothing is, and the folders above it that were made with it."""
+def _names(folder: Path | None) -> set[str]:
     with contextlib.suppress(OSError):
-        if {path.name for path in made[0].iterdir()} == {MARK, ".gitignore"}:
-            (made[0] / MARK).unlink()
-            (made[0] / ".gitignore").unlink()
-            for folder in made:
-                folder.rmdir()
+        return {path.name for path in folder.iterdir()} if folder else set()
+    return set()
+
+
+def _remove_empty(folder: Path, known: set[str], made: Sequence[Path]) -> None:
+    """Remove what makes a folder a store, if nothing else has come, and the folders that were made with it."""
+    come = _names(folder) - known
+    with contextlib.suppress(OSError):
+        if come and come <= {MARK, ".gitignore"}:
+            for name in come:
+                (folder / name).unlink()
+            for path in made:
+                path.rmdir()
 
 
 def left_behind(config: pytest.Config) -> list[str]:

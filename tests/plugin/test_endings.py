@@ -141,6 +141,20 @@ def test_a_usage_error_leaves_no_store_behind(ending, arguments):
     assert code == pytest.ExitCode.USAGE_ERROR and ending.files() == before
 
 
+@pytest.mark.parametrize("ignored", [None, "dist/\n"])
+def test_a_store_in_a_folder_of_the_user_s_leaves_their_files_alone(ending, ignored):
+    """No import leaves one of its own there, and no run writes over theirs, or hides all of the folder."""
+    if ignored:
+        (ending.path / ".gitignore").write_text(ignored)
+    before, ending.has_store = ending.files(), True
+    ending.bare("--mad-arch=models:plain", "--mad-preset=tiny.toml", "--mad-store=.", "--collect-only")
+    assert ending.files() == before
+    ending.run("--mad-arch=models:plain", "--mad-store=.", "-k", "memorization and baseline")
+    assert (ending.path / "store.json").exists()
+    found = ending.path / ".gitignore"
+    assert (found.read_text() if found.exists() else None) == ignored
+
+
 def test_an_import_without_a_store_leaves_no_mark(ending):
     before = ending.files()
     ending.bare("--mad-arch=models:plain", "--mad-preset=tiny.toml", "--collect-only")
