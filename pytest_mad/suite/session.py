@@ -156,7 +156,7 @@ class Session:
 
     def _alone(self) -> list[str]:
         """A line where the ini file names tests that the suite runs without."""
-        if self.config.args or self.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        if self.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
             return []
         import shlex
 
