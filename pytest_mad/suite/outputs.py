@@ -60,7 +60,7 @@ def write_all(config: pytest.Config, records: Records) -> bool:
     if update is not None:
         path = Path(config.invocation_params.dir, update)
         with _noted(errors, f"--mad-update-baseline={path}"):
-            records.recorded = update_baseline(path, records.settings)
+            records.recorded = update_baseline(path, records.in_order(records.settings))
     run = records.run()
     paths = report_paths(config)
     troubles = write_reports(paths, run)

@@ -87,6 +87,17 @@ def test_a_recording_says_what_it_wrote_at_any_verbosity(project, quiet):
     assert f"nothing was recorded in {project.path / 'b.json'}" in none.outlines
 
 
+def test_a_recording_names_its_settings_in_the_order_of_the_suite(project):
+    """Workers finish in any order, and the line is the same."""
+    reverse = "def pytest_collection_modifyitems(items):\n    items.reverse()\n"
+    project.pytester.makeconftest(reverse)
+    result = project.models("--mad-update-baseline=b.json", "--mad-seeds=2", *NO_CONTRACTS)
+    result.stdout.fnmatch_lines(["[[]1/3]*in-context-recall*", "[[]3/3]*memorization[[]baseline]*"])
+    result.stdout.fnmatch_lines(
+        ["3 of 3 settings recorded in *: memorization, memorization[[]vocab_size=24], in-context-recall"]
+    )
+
+
 def test_many_settings_are_not_all_named():
     entry = Entry(
         preset="p", params={}, task_version=1, recipe="", torch="2.13", device="cpu", first_seed=5, scores=(1.0,)
