@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from . import mamba_kernels
 from .operator import Operator
 
-CHUNK = 16
+CHUNK = 64
 
 
 def recurrent(
@@ -42,14 +44,18 @@ def recurrent(
 def scanned(
     x_BTC: Tensor, dt_BTC: Tensor, A_CN: Tensor, B_BTN: Tensor, C_BTN: Tensor, h_BCN: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """`recurrent` in parallel, by an associative scan in chunks."""
-    kept_BTCN = (dt_BTC[..., None] * A_CN).exp()
-    written_BTCN = (dt_BTC * x_BTC)[..., None] * B_BTN[:, :, None]
+    """`recurrent` in parallel, by an associative scan in chunks.
+
+    Channels come last within: there are many of them, and of modes so few that a loop over them would be most of the
+    time.
+    """
+    kept_BTNC = (dt_BTC[:, :, None] * A_CN.mT.contiguous()).exp()
+    written_BTNC = B_BTN[..., None] @ (dt_BTC * x_BTC)[:, :, None]
     if h_BCN is not None:
-        first_B1CN = written_BTCN[:, :1] + kept_BTCN[:, :1] * h_BCN[:, None]
-        written_BTCN = torch.cat([first_B1CN, written_BTCN[:, 1:]], 1)
-    h_BTCN: Tensor = LinearScan.apply(kept_BTCN, written_BTCN)  # type: ignore[no-untyped-call]
-    return (h_BTCN @ C_BTN[..., None]).squeeze(-1), h_BTCN[:, -1]
+        first_B1NC = written_BTNC[:, :1] + kept_BTNC[:, :1] * h_BCN.mT[:, None]
+        written_BTNC = torch.cat([first_B1NC, written_BTNC[:, 1:]], 1)
+    h_BTNC: Tensor = LinearScan.apply(kept_BTNC, written_BTNC)  # type: ignore[no-untyped-call]
+    return (C_BTN[:, :, None] @ h_BTNC).squeeze(2), h_BTNC[:, -1].mT
 
 
 class LinearScan(torch.autograd.Function):
@@ -73,45 +79,54 @@ class LinearScan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         kept_BT, h_BT = ctx.saved_tensors
-        of_written_BT = _scan_back(kept_BT, gradients[0])
-        of_kept_BT = torch.cat([torch.zeros_like(h_BT[:, :1]), of_written_BT[:, 1:] * h_BT[:, :-1]], 1)
-        return of_kept_BT, of_written_BT
+        kept_later_BT = torch.cat([kept_BT[:, 1:], torch.zeros_like(kept_BT[:, :1])], 1)
+        of_written_BT = _scan(kept_later_BT, gradients[0], from_end=True)
+        none_B1 = torch.zeros_like(h_BT[:, :1])
+        return torch.cat([none_B1, of_written_BT[:, 1:] * h_BT[:, :-1]], 1), of_written_BT
 
 
-def _scan(kept_BT: Tensor, written_BT: Tensor) -> Tensor:
-    """All chunks at once, each from zero, with what it keeps of the state before it; then that state, chunk by chunk.
+def _scan(kept_BT: Tensor, written_BT: Tensor, *, from_end: bool = False) -> Tensor:
+    """All chunks at once, each from zero; then, chunk by chunk, what is kept of the state before it.
 
     Steps are associative: two are one that keeps the product. Source: Blelloch, Prefix Sums and Their Applications,
     1990, section 1.4.
     """
-    kept_BNC, h_BNC = _in_chunks(kept_BT), _in_chunks(written_BT).clone()
-    all_kept_BNC = kept_BNC.clone()
-    for i in range(1, CHUNK):
-        h_BNC[:, :, i].add_(kept_BNC[:, :, i] * h_BNC[:, :, i - 1])
-        all_kept_BNC[:, :, i].mul_(all_kept_BNC[:, :, i - 1])
-    for n in range(1, h_BNC.shape[1]):
-        h_BNC[:, n].add_(all_kept_BNC[:, n] * h_BNC[:, n - 1, -1:])
+    kept_BNC, written_BNC = _in_chunks(kept_BT), _in_chunks(written_BT)
+    h_BNC = torch.stack(_recurrence(kept_BNC.unbind(2), written_BNC.unbind(2), from_end), 2)
+    if h_BNC.shape[1] > 1:
+        all_kept_BNC = torch.stack(_products(kept_BNC.unbind(2), from_end), 2)
+        end = 0 if from_end else -1
+        states = _recurrence(all_kept_BNC[:, :, end].unbind(1), h_BNC[:, :, end].unbind(1), from_end)
+        none = torch.zeros_like(states[0])
+        before_BN = torch.stack([*states[1:], none] if from_end else [none, *states[:-1]], 1)
+        h_BNC = torch.addcmul(h_BNC, all_kept_BNC, before_BN[:, :, None])
     return h_BNC.flatten(1, 2)[:, : kept_BT.shape[1]]
 
 
-def _scan_back(kept_BT: Tensor, h_BT: Tensor) -> Tensor:
-    """``r_t = h_t + kept_{t+1} (.) r_{t+1}``, in the same way from the end."""
-    kept_BNC, r_BNC = _in_chunks(kept_BT), _in_chunks(h_BT).clone()
-    all_kept_BNC = torch.cat([kept_BNC[:, :, 1:], torch.ones_like(kept_BNC[:, :, :1])], 2)
-    for i in range(CHUNK - 2, -1, -1):
-        r_BNC[:, :, i].add_(kept_BNC[:, :, i + 1] * r_BNC[:, :, i + 1])
-        all_kept_BNC[:, :, i].mul_(all_kept_BNC[:, :, i + 1])
-    for n in range(r_BNC.shape[1] - 2, -1, -1):
-        r_BNC[:, n].add_(all_kept_BNC[:, n] * (kept_BNC[:, n + 1, :1] * r_BNC[:, n + 1, :1]))
-    return r_BNC.flatten(1, 2)[:, : kept_BT.shape[1]]
+def _recurrence(kept: Sequence[Tensor], written: Sequence[Tensor], from_end: bool) -> list[Tensor]:
+    """``h_t = kept_t (.) h_{t-1} + written_t`` from zero, step by step; or with ``h_{t+1}``, from the end."""
+    steps = list(zip(kept, written, strict=True))[:: -1 if from_end else 1]
+    h = [steps[0][1]]
+    for kept_t, written_t in steps[1:]:
+        h.append(torch.addcmul(written_t, kept_t, h[-1]))
+    return h[:: -1 if from_end else 1]
+
+
+def _products(kept: Sequence[Tensor], from_end: bool) -> list[Tensor]:
+    """The product of what is kept from the first step up to each; or from the last."""
+    return list(itertools.accumulate(kept[:: -1 if from_end else 1], torch.mul))[:: -1 if from_end else 1]
 
 
 def _in_chunks(x_BT: Tensor) -> Tensor:
-    """``(B, T, ...) -> (B, N, CHUNK, ...)``, filled up with zeros: what comes last is nothing, and keeps nothing."""
-    missing = -x_BT.shape[1] % CHUNK
+    """``(B, T, ...) -> (B, N, C, ...)``: as few chunks of at most CHUNK as there can be, all of one length.
+
+    Filled up with zeros: what comes last is nothing, and keeps nothing.
+    """
+    chunks = max(1, -(-x_BT.shape[1] // CHUNK))
+    missing = -x_BT.shape[1] % chunks
     if missing:
         x_BT = torch.cat([x_BT, x_BT.new_zeros(len(x_BT), missing, *x_BT.shape[2:])], 1)
-    return torch.unflatten(x_BT, 1, (-1, CHUNK))
+    return torch.unflatten(x_BT, 1, (chunks, -1))
 
 
 selective_scan = Operator(
