@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pytest_mad.architectures.jitter import jitter, jittered
@@ -56,9 +55,9 @@ def _check(subject: Subject, model: nn.Module) -> None:
         change = moved(_while_training(twin(), other)[row], _while_training(twin(), one)[row])
         check(change, f"beside other sequences, sequence {row} of {batch} has other logits in training mode")
 
-    places = st.sampled_from([(batch, row) for batch in range(2, MOST + 1) for row in range(batch)])
+    places = [(batch, row) for batch in range(2, MOST + 1) for row in range(batch)]
     falsify(alone, place=places)
-    falsify(in_any_order, batch=st.integers(2, MOST))
+    falsify(in_any_order, batch=range(2, MOST + 1))
     falsify(beside_others, place=places)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from hypothesis import strategies as st
 from torch import nn
 
 from pytest_mad.architectures.architecture import from_factory
@@ -191,7 +190,7 @@ def test_the_smallest_case_is_what_is_told(smallest):
             raise ContractError(f"{n} is too many")
 
     with pytest.raises(ContractError) as found:
-        falsify(at_most, n=st.integers(1, 48))
+        falsify(at_most, n=range(1, 49))
     assert str(found.value) == f"{smallest} is too many"
 
 
@@ -205,7 +204,7 @@ def test_a_case_that_fails_in_two_ways_gives_one():
             raise RuntimeError("five")
 
     with pytest.raises((ContractError, RuntimeError)) as found:
-        falsify(check_both, n=st.integers(1, 48))
+        falsify(check_both, n=range(1, 49))
     assert str(found.value) in ("ten", "five")
 
 
@@ -219,7 +218,7 @@ def test_a_failure_that_does_not_come_again_is_told_as_it_was():
             raise ContractError("the third call")
 
     with pytest.raises(ContractError) as found:
-        falsify(once, n=st.integers(1, 48))
+        falsify(once, n=range(1, 49))
     assert str(found.value) == "the third call"
 
 
@@ -241,7 +240,7 @@ def test_nothing_is_explained_beside_the_message():
             raise RuntimeError("too many")
 
     with pytest.raises(RuntimeError) as found:
-        falsify(at_most, n=st.integers(1, 48))
+        falsify(at_most, n=range(1, 49))
     assert not getattr(found.value, "__notes__", [])
 
 
@@ -249,7 +248,7 @@ def test_nothing_is_explained_beside_the_message():
 def test_all_of_a_few_cases_are_tried(most):
     """None twice."""
     seen = []
-    falsify(lambda n: seen.append(n), examples=10, n=st.integers(1, most))
+    falsify(lambda n: seen.append(n), examples=10, n=range(1, most + 1))
     assert sorted(seen) == list(range(1, most + 1))
 
 
