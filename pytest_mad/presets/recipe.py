@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeGuard
 
@@ -35,7 +35,8 @@ class Recipe:
     share ``hopeless_after`` of its steps it has never exceeded ``hopeless_below``; otherwise when its *budget* of
     ``steps`` (or ``epochs``) is used up. A sweep tries ``points`` in their order; with ``race`` it ends as soon as
     the requirement is met, on validation and on test data. The best point is chosen on validation data, or on test
-    data as MAD-Lab does (``compat``). The learning rate rises over the first ``warmup`` steps.
+    data as MAD-Lab does (``compat``). The learning rate rises over the first ``warmup`` steps. `evaluations` says what
+    ``evaluate_every`` and ``evaluate_growth`` do.
     """
 
     points: tuple[Point, ...]
@@ -47,6 +48,7 @@ class Recipe:
     precision: Literal["float32", "bf16"] = "float32"
     betas: tuple[float, float] = (0.9, 0.999)
     evaluate_every: int = 50
+    evaluate_growth: float = 1.0
     num_validation_examples: int = 256
     solved_at: float = 0.99
     hopeless_after: float = 1.0
@@ -73,6 +75,18 @@ class Recipe:
             return self.steps
         assert self.epochs is not None
         return self.epochs * math.ceil(num_train_examples / self.batch_size)
+
+    def evaluations(self, total: int) -> Iterator[int]:
+        """The steps after which a trial of so many is evaluated; after the last in any case.
+
+        Multiples of ``evaluate_every``, each at least ``evaluate_growth`` times the one before: with 10 and 1.1 the
+        steps to a score are known within a tenth, be they 100 or 3,000, at a few evaluations.
+        """
+        step, every = 0, self.evaluate_every
+        while step < total:
+            grown = math.ceil(round(step * self.evaluate_growth / every, 6)) * every  # 100 * 1.1 is above 110
+            step = min(max(step + every, grown), total)
+            yield step
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain values, lists included."""
@@ -103,7 +117,7 @@ class Recipe:
 
 
 #: Later than the first baselines, and as it was before.
-_ADDED = {"warmup": 0}
+_ADDED = {"warmup": 0, "evaluate_growth": 1.0}
 _POINTS = "a list with at least one {lr = ..., weight_decay = ...}"
 #: Steps, epochs or examples: more is a slip of the pen.
 _MOST = 10**9
@@ -135,6 +149,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (
         f"a whole number from 1 to {_MOST:,}",
     ),
     (("warmup",), lambda value: type(value) is int and 0 <= value <= _MOST, f"a whole number from 0 to {_MOST:,}"),
+    (("evaluate_growth",), lambda value: _is_number(value) and 1 <= value <= 10, "a number from 1 to 10"),
     (("solved_at",), lambda value: _is_number(value) and value > 0, "a number above 0"),
     (("hopeless_after",), lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
     (("hopeless_below",), _is_number, "a number"),

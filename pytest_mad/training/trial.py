@@ -127,6 +127,8 @@ def train_trial(
             checkpoints.resume(training)
         train, validation = to_device(data.train, device), to_device(data.validation, device)
         batches = shuffled_batches(train, recipe.batch_size, seed, training.step)
+        evaluations = recipe.evaluations(total)
+        next_evaluation = next(step for step in evaluations if step > training.step)
         model.train()
         stopped: Stopped | None = None
         while stopped is None:
@@ -134,7 +136,7 @@ def train_trial(
             set_lr(training.optimizer, scheduled_lr(recipe, point, step, total))
             batch = next(batches)
             loss = training_step(loss_at(model, step), training.optimizer, *batch, autocast(device, recipe), parts)
-            if step % recipe.evaluate_every and step < total:
+            if step < next_evaluation:
                 continue
             check_finite(model, float(loss), f"at step {step} (lr {point.lr:g})")
             found = evaluate(model, validation, recipe, parts)
@@ -143,6 +145,7 @@ def train_trial(
                 progress(step, total, found.accuracy)
             stopped = ending(setting, training.curve, total)
             if stopped is None:
+                next_evaluation = next(evaluations)
                 go_on(training, setting, checkpoints, deadline)
         trial = Trial(
             point=point,

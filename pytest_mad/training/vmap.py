@@ -100,14 +100,16 @@ def train_members(
     outcomes: dict[int, Outcome] = {}
     known: list[Outcome] = []
     with one_thread(device), seeded("train", *(identity(setting, m.point, m.seed) for m in members)):
-        step = 0
+        step, evaluations = 0, recipe.evaluations(total)
+        next_evaluation = next(evaluations)
         while running:
             stack = Stack([run.model for run in running])
             while not any(run.place in outcomes for run in running):
                 step += 1
                 losses_M = _step(stack, running, recipe, step, total)
-                if step % recipe.evaluate_every and step < total:
+                if step < next_evaluation:
                     continue
+                next_evaluation = next(evaluations, total)
                 for run, loss in zip(running, losses_M.tolist(), strict=True):
                     outcome = _judge(run, setting, loss, step, total, started, deadline)
                     if outcome is not None:
