@@ -289,3 +289,4 @@ def test_a_recipe_without_warm_up_is_the_one_that_baselines_were_recorded_under(
     recipe = Recipe(points=(Point(lr=1e-3),), steps=100)
     assert recipe.digest() == "c0a7ea46e8e6efb5"
     assert replace(recipe, warmup=50).digest() != recipe.digest()
+    assert replace(recipe, evaluate_growth=1.1).digest() != recipe.digest()

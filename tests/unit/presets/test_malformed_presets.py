@@ -180,7 +180,7 @@ MALFORMED = {
     },
     **{
         f"{key} {value[:4]}": (preset(task=f"recipe = {{ {key} = {value} }}"), [rf"\b{key} is", "must be"])
-        for key in ("solved_at", "hopeless_after", "hopeless_below")
+        for key in ("solved_at", "hopeless_after", "hopeless_below", "evaluate_growth")
         for value in ("nan", '"x"', "[]", "true", HUGE)
     },
     **{
@@ -190,7 +190,10 @@ MALFORMED = {
     "epochs": (preset(recipe=f"points = [{{ lr = 1e-3 }}]\nepochs = {HUGE}"), ["epochs is", "must be"]),
     **{
         f"{key} {value}": (preset(task=f"recipe = {{ {key} = {value} }}"), [rf"\b{key} is {value}", "must be"])
-        for key, value in (("solved_at", 0), ("solved_at", -1), ("hopeless_after", -0.5), ("hopeless_after", 1.5))
+        for key, value in (
+            *(("solved_at", 0), ("solved_at", -1), ("hopeless_after", -0.5), ("hopeless_after", 1.5)),
+            *(("evaluate_growth", 0.5), ("evaluate_growth", 11)),
+        )
     },
     "hopeless where solved": (
         preset(task="recipe = { solved_at = 0.9, hopeless_below = 0.9 }"),

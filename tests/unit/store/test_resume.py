@@ -102,6 +102,20 @@ def test_a_trial_that_goes_on_is_the_one_that_never_stopped(tmp_path, steps, cut
     assert store.trouble is None
 
 
+@pytest.mark.parametrize(("cut_at", "kept"), [(4, 2), (10, 6), (45, 36)])
+def test_it_goes_on_along_a_growing_grid(tmp_path, steps, cut_at, kept):
+    """The next evaluation is the one that would have come: of 2, 4, 6, 10, 16, 24, 36 and 45 steps."""
+    recipe = dataclasses.replace(SETTING.recipe, evaluate_every=2, evaluate_growth=1.5)
+    setting, store = dataclasses.replace(SETTING, recipe=recipe), Store(tmp_path)
+    whole, _ = sweep(Noisy, None, setting=setting)
+    assert [step for step, _ in whole[0].curve] == [2, 4, 6, 10, 16, 24, 36, 45]
+    with pytest.raises(KeyboardInterrupt):
+        sweep(Noisy, store, cut_at, setting)
+    steps.clear()
+    assert sweep(Noisy, store, setting=setting) == (whole, False)
+    assert len(steps) == 45 - kept
+
+
 def test_a_training_is_kept_no_more_often_than_it_is_worth(tmp_path, monkeypatch, steps):
     """Evaluations at 4, 6, 8 and 12 seconds: at 6 and 12. What was not kept is trained again, to the same end."""
     whole, _ = sweep(Noisy, None)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from pytest_mad.common.records import plain
 from pytest_mad.common.text import round_down
 from pytest_mad.evaluation.setting import trial_result
-from pytest_mad.presets.recipe import Point
+from pytest_mad.presets.recipe import Point, Recipe
 from pytest_mad.training.trial import TrialError, ending
 from tests.unit.tiny import POINT, Tiny, make_setting, train
 
@@ -40,6 +43,32 @@ def test_a_trial_uses_its_budget_up_and_is_evaluated_at_the_end():
     assert (trial.stopped, trial.steps) == ("budget", 25)
     assert [step for step, _ in trial.curve] == [10, 20, 25]
     assert heard == [(step, 25, accuracy) for step, accuracy in trial.curve]
+
+
+def test_evaluations_may_come_at_growing_steps():
+    """Each at least half as many again as the one before, in steps of two."""
+    trial, _ = train(setting=make_setting(steps=25, evaluate_every=2, evaluate_growth=1.5))
+    assert [step for step, _ in trial.curve] == [2, 4, 6, 10, 16, 24, 25]
+
+
+@given(st.integers(1, 5000), st.integers(1, 60), st.sampled_from([1.0, 1.05, 1.1, 1.5, 2.0, 10.0]))
+def test_evaluations_grow_as_little_as_they_may(total, every, growth):
+    """Multiples of ``every`` up to the last step, none that could have come earlier."""
+    recipe = Recipe(points=(POINT,), steps=total, evaluate_every=every, evaluate_growth=growth)
+    *steps, last = recipe.evaluations(total)
+    assert last == total
+    for before, step in pairwise([0, *steps]):
+        assert step < total and step % every == 0
+        allowed = [
+            other for other in range(before + every, step + 1, every) if other * 20 >= before * round(growth * 20)
+        ]
+        assert allowed == [step]
+
+
+def test_at_a_growth_of_a_tenth_the_grid_is_the_one_that_recordings_have():
+    """100 times 1.1 is above 110 as a float."""
+    recipe = Recipe(points=(POINT,), steps=300, evaluate_every=10, evaluate_growth=1.1)
+    assert list(recipe.evaluations(300)) == [*range(10, 120, 10), 130, 150, 170, 190, 210, 240, 270, 300]
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,10 @@ def test_every_reference_architecture_has_the_losses_of_the_loop(name, task):
         torch.testing.assert_close(found, torch.stack(expected), rtol=1e-3, atol=1e-4)
 
 
-def test_members_are_the_trials_that_they_are_alone():
-    """Points and seeds side by side, each with its own start, batches, ends, scores and final weights."""
-    setting = make_setting(steps=60, solved_at=0.7)
+@pytest.mark.parametrize("grid", [{}, {"evaluate_every": 5, "evaluate_growth": 1.5}])
+def test_members_are_the_trials_that_they_are_alone(grid):
+    """Points and seeds side by side, each with its own start, batches, evaluations, ends, scores and final weights."""
+    setting = make_setting(steps=60, solved_at=0.7, **grid)
     members = [*members_of(setting), *members_of(setting, [POINT], seed=1)]
     found = train(setting=setting, members=members)
     assert {trial.stopped for trial, _ in found} == {"solved", "budget"}
