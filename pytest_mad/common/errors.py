@@ -146,5 +146,4 @@ def _is_machinery(filename: str) -> bool:
         imports
         or _is_ours(filename)
         or filename.endswith(("/torch/nn/modules/module.py", "/torch/utils/_contextlib.py", "/contextlib.py"))
-        or "/hypothesis/" in filename
     )

@@ -56,9 +56,9 @@ def _check(subject: Subject, model: nn.Module) -> None:
         check(change, f"beside other sequences, sequence {row} of {batch} has other logits in training mode")
 
     places = [(batch, row) for batch in range(2, MOST + 1) for row in range(batch)]
-    falsify(alone, place=places)
-    falsify(in_any_order, batch=range(2, MOST + 1))
-    falsify(beside_others, place=places)
+    falsify(alone, places)
+    falsify(in_any_order, range(2, MOST + 1))
+    falsify(beside_others, places)
 
 
 def _tolerance(model: nn.Module) -> float:

@@ -1,13 +1,12 @@
-"""What contracts check with: logits, how far they moved, and Hypothesis with its silence."""
+"""What contracts check with: logits, how far they moved, and the cases that a check is tried on."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import itertools
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,49 +21,38 @@ TOLERANCE = 1e-4
 #: An entry of the vocabulary this far below the top one is never predicted. It may be masked, also by -inf: a mask must
 #: neither hide a change nor pass for one.
 _NEVER = 100.0
+_GOLDEN = (math.sqrt(5) - 1) / 2
+CaseT = TypeVar("CaseT")
 
 
-def falsify(check: Callable[..., None], *, examples: int = 10, **values: Sequence[Any]) -> None:
-    """Look for arguments among ``values`` on which ``check`` raises, and raise what the first of them gives.
+def falsify(check: Callable[[CaseT], None], cases: Sequence[CaseT], *, most: int = 10) -> None:
+    """Raise what ``check`` raises on the first of the cases on which it does.
 
-    The same arguments in every run, and nothing is written: not even what Hypothesis notes of a project's constants.
-    A model that fails only now and then would end as Hypothesis's complaint; what was seen last is the better line.
+    At most so many cases are tried, the same ones in every run: the first, the last, and others spread in between.
+    Where one of them fails, those before it are tried too, so that the smallest is told.
     """
-    import hypothesis  # here, since a process that asks no contract does without it
-    from hypothesis import configuration, strategies
-
-    seen: list[ContractError] = []
-
-    @functools.wraps(check)
-    def remembering(**drawn: Any) -> None:
-        try:
-            check(**drawn)
-        except ContractError as broken:
-            seen.append(broken)
-            raise
-
-    quiet = hypothesis.settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        verbosity=hypothesis.Verbosity.quiet,
-        report_multiple_bugs=False,
-        print_blob=False,
-        suppress_health_check=list(hypothesis.HealthCheck),
-        phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
-    )
-    home = getattr(configuration, "__hypothesis_home_directory", None)
-    configuration.set_hypothesis_home_dir(os.devnull)
+    tried = spread(len(cases), most)
     try:
-        strategy = {name: strategies.sampled_from(of) for name, of in values.items()}
-        quiet(hypothesis.given(**strategy)(remembering))()
+        for place in tried:
+            check(cases[place])
     except Exception:
-        if seen:
-            raise seen[-1] from seen[-1].__cause__
+        for earlier in sorted(set(range(place)) - set(tried)):
+            check(cases[earlier])
         raise
-    finally:
-        configuration.set_hypothesis_home_dir(home)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many of ``range(count)``, in order: both ends, and multiples of the golden section, modulo 1.
+
+    They are spread evenly and, other than equal steps, follow no period that lengths or batches may have.
+    """
+    if count <= most:
+        return list(range(count))
+    found = {0, count - 1}
+    multiples = (int(count * (number * _GOLDEN % 1)) for number in itertools.count(1))
+    while len(found) < most:
+        found.add(next(multiples))
+    return sorted(found)
 
 
 @torch.no_grad()

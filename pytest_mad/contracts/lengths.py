@@ -24,4 +24,4 @@ def lengths(subject: Subject) -> None:
         check(length)
     if subject.max_length > FEW:
         check(subject.max_length)
-        falsify(check, length=range(FEW + 1, subject.max_length + 1))
+        falsify(check, range(FEW + 1, subject.max_length + 1))

@@ -27,7 +27,7 @@ def repeatability(subject: Subject) -> None:
             who = f"in eval(), a batch of {many(batch, 'sequence')} gets other logits the second time"
             raise ContractError(f"{who}, by {change:.2g} of their size; is dropout left on, or a state not reset?")
 
-    falsify(evaluate_twice, batch=range(1, 5))
+    falsify(evaluate_twice, range(1, 5))
     first, second = _losses(subject), _losses(subject)
     for step, (one, other) in enumerate(zip(first, second, strict=True), start=1):
         if not math.isfinite(one) and not math.isfinite(other):

@@ -41,4 +41,4 @@ def state(subject: Subject) -> None:
                     f"{change:.2g} of their size"
                 )
 
-    falsify(check, examples=5, length=range(1, subject.length + 1))
+    falsify(check, range(1, subject.length + 1), most=5)

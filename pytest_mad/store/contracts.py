@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.architectures.source import code_digest, source_digest
-from pytest_mad.common.packages import version
 from pytest_mad.common.records import plain
 from pytest_mad.gate import Verdict
 from pytest_mad.presets.setting import Setting
@@ -40,7 +39,6 @@ class StoredContract:
             "limits": limits,
             "shapes": identity.shapes,
             "code": code_digest(*_CODE),
-            "hypothesis": version("hypothesis"),
             **surroundings(device),
         }
 

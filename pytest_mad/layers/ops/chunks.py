@@ -9,6 +9,11 @@ from torch import Tensor
 FORGOTTEN = -60.0  # e^-60 leaves nothing that a float could tell from nothing
 
 
+def halvable_size(length: int, most: int) -> int:
+    """The chunk for sequences of this length: a power of two, no longer than they need and at most ``most``."""
+    return min(most, 1 << (length - 1).bit_length())
+
+
 def split(x_BTHK: Tensor, size: int) -> Tensor:
     """``(B, T, H, K) -> (B, H, N, size, K)``: N chunks, the last one filled up with zeros.
 

@@ -12,7 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import fla_kernels
-from .chunks import FORGOTTEN, bounded_scores, carry, decayed_scores, join, later, sooner, split, split_decay
+from .chunks import (
+    FORGOTTEN,
+    bounded_scores,
+    carry,
+    decayed_scores,
+    halvable_size,
+    join,
+    later,
+    sooner,
+    split,
+    split_decay,
+)
 from .operator import Operator
 
 CHUNK = 16
@@ -146,7 +157,7 @@ def chunked_dplr(
 def _chunk_size(q_BTHK: Tensor, g_BTHK: Tensor) -> int:
     """Decays of channels are halved down to single tokens, so their chunk is a power of 2."""
     if g_BTHK.shape[-1] > 1:
-        return CHUNK
+        return halvable_size(q_BTHK.shape[1], CHUNK)
     return min(q_BTHK.shape[1], CHUNK if q_BTHK.shape[-1] <= CHUNK else LONG_CHUNK)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import fla_kernels
-from .chunks import carry, decayed_scores, join, later, sooner, split, split_decay
+from .chunks import carry, decayed_scores, halvable_size, join, later, sooner, split, split_decay
 from .operator import Operator
 
 CHUNK = 64  # with one decay per head a chunk costs C^2 (K + V), two matrix products
@@ -53,7 +53,7 @@ def chunked(
     """`recurrent` in parallel: attention inside chunks, and the state between them (section 4 of arXiv 2312.06635)."""
     g_BTHK = torch.zeros_like(q_BTHK[..., :1]) if g_BTHK is None else g_BTHK
     length = q_BTHK.shape[1]
-    size = min(length, CHUNK) if g_BTHK.shape[-1] == 1 else CHUNK_OF_CHANNELS
+    size = min(length, CHUNK) if g_BTHK.shape[-1] == 1 else halvable_size(length, CHUNK_OF_CHANNELS)
     q, k, v = (split(x, size) for x in (q_BTHK, k_BTHK, v_BTHV))
     g = split_decay(g_BTHK, size)
     until = g.cumsum(-2)  # log decay from the chunk's beginning up to and with each token

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from . import fla_kernels, gla
-from .chunks import carry, halves, join, split, split_decay
+from .chunks import carry, halvable_size, halves, join, split, split_decay
 from .operator import Operator
 
 
@@ -49,7 +49,7 @@ def chunked(
 def _read_keys(q_BTHK: Tensor, k_BTHK: Tensor, s_BTHM: Tensor, g_BTHM: Tensor, K_BHKM: Tensor) -> tuple[Tensor, Tensor]:
     """``q_t K_t`` for all t, and the last K. The decay is one of the written slots, not of the read keys."""
     length = q_BTHK.shape[1]
-    size = gla.CHUNK_OF_CHANNELS
+    size = halvable_size(length, gla.CHUNK_OF_CHANNELS)
     q, k, s = (split(x, size) for x in (q_BTHK, k_BTHK, s_BTHM))
     until = split_decay(g_BTHM, size).cumsum(-2)
     end = until[..., -1:, :]

@@ -10,7 +10,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings
 from torch import nn
 
 from pytest_mad.architectures.architecture import from_factory
@@ -190,7 +189,7 @@ def test_the_smallest_case_is_what_is_told(smallest):
             raise ContractError(f"{n} is too many")
 
     with pytest.raises(ContractError) as found:
-        falsify(at_most, n=range(1, 49))
+        falsify(at_most, range(1, 49))
     assert str(found.value) == f"{smallest} is too many"
 
 
@@ -204,7 +203,7 @@ def test_a_case_that_fails_in_two_ways_gives_one():
             raise RuntimeError("five")
 
     with pytest.raises((ContractError, RuntimeError)) as found:
-        falsify(check_both, n=range(1, 49))
+        falsify(check_both, range(1, 49))
     assert str(found.value) in ("ten", "five")
 
 
@@ -218,38 +217,20 @@ def test_a_failure_that_does_not_come_again_is_told_as_it_was():
             raise ContractError("the third call")
 
     with pytest.raises(ContractError) as found:
-        falsify(once, n=range(1, 49))
+        falsify(once, range(1, 49))
     assert str(found.value) == "the third call"
 
 
-@pytest.fixture(params=["ci", "default"])
-def profile(request):
-    """Hypothesis chooses "ci" itself where it sees one."""
-    before = settings.get_current_profile_name()
-    settings.load_profile(request.param)
-    yield
-    settings.load_profile(before)
-
-
-@pytest.mark.usefixtures("profile")
-def test_nothing_is_explained_beside_the_message():
-    """Line numbers of ours, which the user's traceback would show; nor, in a CI, how to reproduce the example."""
-
-    def at_most(n):
-        if n > 3:
-            raise RuntimeError("too many")
-
-    with pytest.raises(RuntimeError) as found:
-        falsify(at_most, n=range(1, 49))
-    assert not getattr(found.value, "__notes__", [])
-
-
-@pytest.mark.parametrize("most", [2, 6])
-def test_all_of_a_few_cases_are_tried(most):
-    """None twice."""
+@pytest.mark.parametrize("count", [1, 2, 6, 10, 11, 48, 500])
+def test_cases_are_spread_from_end_to_end(count):
+    """All of a few, none twice; of many the first, the last, even ones and odd ones, and in every fifth some."""
     seen = []
-    falsify(lambda n: seen.append(n), examples=10, n=range(1, most + 1))
-    assert sorted(seen) == list(range(1, most + 1))
+    falsify(seen.append, range(count), most=10)
+    assert seen == sorted(set(seen)) and len(seen) == min(count, 10)
+    assert {0, count - 1} <= set(seen)
+    if count > 10:
+        assert {case % 2 for case in seen} == {0, 1}
+        assert {case * 5 // count for case in seen} == {0, 1, 2, 3, 4}
 
 
 def test_the_cache_is_per_question():

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pytest_mad.layers import ops
+from pytest_mad.layers.ops import convolution
 from pytest_mad.layers.ops import long_convolution as long_convolution_module
 from pytest_mad.layers.ops.convolution import short_convolution
 from pytest_mad.layers.ops.delta import delta_rule, dplr
@@ -258,6 +259,17 @@ def test_pairs_too_many_for_a_matrix_are_convolved_by_fft(monkeypatch: pytest.Mo
         arguments = draw("long_convolution_of_pairs-5", Shape(length=length))
         reference, recurrent = (compute("long_convolution_of_pairs-5", form, arguments) for form in FORMS)
         assert_equal(reference, recurrent, 1e-10)
+
+
+@pytest.mark.parametrize("name", ["short_convolution", "short_convolution-bias"])
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 7])
+def test_short_convolutions_of_a_few_sequences_at_a_time(name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five sequences, of which so many fit into the cache."""
+    arguments = draw(name, Shape(length=9, batch=5))
+    assert arguments[0] is not None and arguments[3] is not None
+    monkeypatch.setattr(convolution, "CACHED", rows * (arguments[0][0].numel() + arguments[3][0].numel()))
+    reference, recurrent = (compute(name, form, arguments) for form in FORMS)
+    assert_equal(reference, recurrent, 1e-10)
 
 
 @every_case
