@@ -49,7 +49,7 @@ $(PACKAGES_READY): export FLASH_ATTENTION_FORCE_BUILD := TRUE
 $(PACKAGES_READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PACKAGES)
 	$(PACKAGES_PIP) torch
-	$(PACKAGES_PIP) -e . flash-linear-attention triton setuptools wheel
+	$(PACKAGES_PIP) -e . hypothesis flash-linear-attention triton setuptools wheel
 	$(PACKAGES_PIP) mlflow-skinny sqlalchemy alembic wandb
 	$(PACKAGES_PIP) --no-build-isolation --no-deps mamba-ssm causal-conv1d flash-attn
 	touch $(PACKAGES_READY)
