@@ -1,12 +1,12 @@
 """The smoke suite as a user runs it: verdicts, steps and wall time per first seed, on two processes and on one.
 
     python -m benchmarks.speed.smoke [--arch reference_archs.transformer:make_model] [--seeds 0-9] [--workers 2,0]
-    python -m benchmarks.speed.smoke --where [--arch transformer,gated_deltanet,mamba,hyena,rwkv7]
+    python -m benchmarks.speed.smoke --where [--arch transformer,gated_deltanet,mamba,hyena,rwkv7] [--preset smoke]
 
 Starts the console script ``pytest`` once per seed and number of workers (0: one process), prints a table, and writes
 ``benchmarks/results/smoke-ARCH.json``. With ``--where`` it starts it once per architecture, on two processes, and
 prints in which phases their seconds went: a column adds up to twice the wall clock. That goes to
-``benchmarks/results/where.json``.
+``benchmarks/results/where.json``, or ``where-STEM.json`` for the preset of another file.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def run(arch: str, seed: int, workers: int) -> dict[str, Any]:
     return {"seed": seed, "workers": workers, "exit": code, "wall_seconds": round(wall, 1), "settings": settings}
 
 
-def where(name: str) -> dict[str, Any]:
+def where(name: str, preset: str) -> dict[str, Any]:
     """One run with a store of its own: its wall clock, and seconds by phase of both workers together."""
     pytest = Path(sys.executable).with_name("pytest")
     with tempfile.TemporaryDirectory() as folder:
         phases = Path(folder, "phases")
         phases.mkdir()
         command = [str(pytest), f"--mad-arch=reference_archs.{name}:make_model", f"--mad-store={folder}/store"]
-        command += ["-q", "-n", "2", "-p", "benchmarks.speed.phases"]
+        command += [f"--mad-preset={preset}", "-q", "-n", "2", "-p", "benchmarks.speed.phases"]
         environment = os.environ | {FOLDER: str(phases), "PYTHONPATH": str(ROOT)}
         began = time.time()
         done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment)
@@ -81,12 +81,12 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main_where(names: list[str]) -> None:
-    found = {}
+def main_where(names: list[str], preset: str) -> None:
+    found, file = {}, "where" if preset == "smoke" else f"where-{Path(preset).stem}"
     for name in names:
-        found[name] = where(name)
+        found[name] = where(name, preset)
         print(table({name: found[name]}), flush=True)
-        update("where", **{name: found[name]})
+        update(file, **{name: found[name]})
     print(table(found))
 
 
@@ -96,9 +96,10 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-9")
     parser.add_argument("--workers", default="2,0")
     parser.add_argument("--where", action="store_true")
+    parser.add_argument("--preset", default="smoke", help="with --where: another preset")
     arguments = parser.parse_args()
     if arguments.where:
-        main_where((arguments.arch or "transformer,gated_deltanet,mamba,hyena,rwkv7").split(","))
+        main_where((arguments.arch or "transformer,gated_deltanet,mamba,hyena,rwkv7").split(","), arguments.preset)
         return
     arguments.arch = arguments.arch or "reference_archs.transformer:make_model"
     first, _, last = arguments.seeds.partition("-")
