@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeGuard
 
@@ -35,8 +35,8 @@ class Recipe:
     share ``hopeless_after`` of its steps it has never exceeded ``hopeless_below``; otherwise when its *budget* of
     ``steps`` (or ``epochs``) is used up. A sweep tries ``points`` in their order; with ``race`` it ends as soon as
     the requirement is met, on validation and on test data. The best point is chosen on validation data, or on test
-    data as MAD-Lab does (``compat``). The learning rate rises over the first ``warmup`` steps. `evaluations` says what
-    ``evaluate_every`` and ``evaluate_growth`` do.
+    data as MAD-Lab does (``compat``). The learning rate rises over the first ``warmup`` steps. `evaluation_after` says
+    what ``evaluate_every`` and ``evaluate_growth`` do.
     """
 
     points: tuple[Point, ...]
@@ -76,17 +76,15 @@ class Recipe:
         assert self.epochs is not None
         return self.epochs * math.ceil(num_train_examples / self.batch_size)
 
-    def evaluations(self, total: int) -> Iterator[int]:
-        """The steps after which a trial of so many is evaluated; after the last in any case.
+    def evaluation_after(self, step: int, total: int) -> int:
+        """The steps at which a trial of so many is evaluated next; the last are the last evaluation in any case.
 
         Multiples of ``evaluate_every``, each at least ``evaluate_growth`` times the one before: with 10 and 1.1 the
         steps to a score are known within a tenth, be they 100 or 3,000, at a few evaluations.
         """
-        step, every = 0, self.evaluate_every
-        while step < total:
-            grown = math.ceil(round(step * self.evaluate_growth / every, 6)) * every  # 100 * 1.1 is above 110
-            step = min(max(step + every, grown), total)
-            yield step
+        every = self.evaluate_every
+        grown = math.ceil(round(step * self.evaluate_growth / every, 6)) * every  # 100 * 1.1 is above 110
+        return min(max(step + every, grown), total)
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain values, lists included."""

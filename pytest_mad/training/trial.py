@@ -127,8 +127,7 @@ def train_trial(
             checkpoints.resume(training)
         train, validation = to_device(data.train, device), to_device(data.validation, device)
         batches = shuffled_batches(train, recipe.batch_size, seed, training.step)
-        evaluations = recipe.evaluations(total)
-        next_evaluation = next(step for step in evaluations if step > training.step)
+        next_evaluation = recipe.evaluation_after(training.step, total)
         model.train()
         stopped: Stopped | None = None
         while stopped is None:
@@ -145,7 +144,7 @@ def train_trial(
                 progress(step, total, found.accuracy)
             stopped = ending(setting, training.curve, total)
             if stopped is None:
-                next_evaluation = next(evaluations)
+                next_evaluation = recipe.evaluation_after(step, total)
                 go_on(training, setting, checkpoints, deadline)
         trial = Trial(
             point=point,

@@ -100,8 +100,7 @@ def train_members(
     outcomes: dict[int, Outcome] = {}
     known: list[Outcome] = []
     with one_thread(device), seeded("train", *(identity(setting, m.point, m.seed) for m in members)):
-        step, evaluations = 0, recipe.evaluations(total)
-        next_evaluation = next(evaluations)
+        step, next_evaluation = 0, recipe.evaluation_after(0, total)
         while running:
             stack = Stack([run.model for run in running])
             while not any(run.place in outcomes for run in running):
@@ -109,7 +108,7 @@ def train_members(
                 losses_M = _step(stack, running, recipe, step, total)
                 if step < next_evaluation:
                     continue
-                next_evaluation = next(evaluations, total)
+                next_evaluation = recipe.evaluation_after(step, total)
                 for run, loss in zip(running, losses_M.tolist(), strict=True):
                     outcome = _judge(run, setting, loss, step, total, started, deadline)
                     if outcome is not None:
