@@ -194,3 +194,13 @@ def test_torch_is_imported_once_in_all_of_these_runs(project):
         passed=11, skipped=1
     )
     assert sys.modules == before
+
+
+def test_the_suite_runs_where_hypothesis_is_not_installed(project):
+    """Contracts too: only our own tests need it."""
+    project.write(absent="import sys\nsys.modules['hypothesis'] = None")
+    plugins = ("-p", "no:hypothesispytest", "-p", "absent")
+    options = ("--mad-arch=models:make_model", "--mad-preset=tiny.toml", "--mad-no-store")
+    result = project.pytester.runpytest_subprocess(*plugins, *options, "-k", "contract or memorization")
+    result.stdout.fnmatch_lines(["*12 passed, 1 skipped, 1 deselected*"])
+    assert result.ret == 0

@@ -46,8 +46,8 @@ def scanned(
 ) -> tuple[Tensor, Tensor]:
     """`recurrent` in parallel, by an associative scan in chunks.
 
-    Channels come last within: there are many of them, and of modes so few that a loop over them would be most of the
-    time.
+    Channels are the last axis inside: there are many of them, and inner loops over the few modes would take longer than
+    the arithmetic.
     """
     kept_BTNC = (dt_BTC[:, :, None] * A_CN.mT.contiguous()).exp()
     written_BTNC = B_BTN[..., None] @ (dt_BTC * x_BTC)[:, :, None]
