@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ def stack(
     vocab_size: int,
     max_length: int,
     dim: int,
+    embedding_std: float,
     config: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> nn.Module:
     """The layers by name, each with MAD's default configuration but for ``config[name]``.
@@ -26,4 +28,10 @@ def stack(
     """
     built = [build_layer(name, dim=dim, max_length=max_length, **(config or {}).get(name, {})) for name in layers]
     backbone = AutoEncoder if task == "compression" else LanguageModel
-    return backbone(built, dim=dim, vocab_size=vocab_size, max_length=max_length)
+    return backbone(built, dim=dim, vocab_size=vocab_size, max_length=max_length, embedding_std=embedding_std)
+
+
+#: As `smoke` and `ci` build the layers and mixers of users.
+small_stack = functools.partial(stack, dim=64, embedding_std=0.02)
+#: As MAD does.
+paper_stack = functools.partial(stack, dim=128, embedding_std=0.02)

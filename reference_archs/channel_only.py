@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from torch import nn
 
-from reference_archs._stack import stack
+from reference_archs._stack import paper_stack, small_stack
 
 LAYERS = ("mlp", "swiglu", "mlp", "swiglu")
 
 
 def make_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
     """Four channel mixers of width 64."""
-    return stack(LAYERS, task=task, vocab_size=vocab_size, max_length=max_length, dim=64)
+    return small_stack(LAYERS, task=task, vocab_size=vocab_size, max_length=max_length)
 
 
 def make_paper_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
     """Four channel mixers of width 128, MAD's."""
-    return stack(LAYERS, task=task, vocab_size=vocab_size, max_length=max_length, dim=128)
+    return paper_stack(LAYERS, task=task, vocab_size=vocab_size, max_length=max_length)

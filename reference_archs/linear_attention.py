@@ -8,30 +8,28 @@ from __future__ import annotations
 
 from torch import nn
 
-from reference_archs._stack import stack
+from reference_archs._stack import paper_stack, small_stack
 
 LAYERS = ("mh-linear-attention", "swiglu", "mh-linear-attention", "swiglu")
 
 
 def make_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
     """Two blocks of width 64 with heads of 16."""
-    return stack(
+    return small_stack(
         LAYERS,
         task=task,
         vocab_size=vocab_size,
         max_length=max_length,
-        dim=64,
         config={"mh-linear-attention": {"head_dim": 16, "feature_map": "elu"}},
     )
 
 
 def make_paper_model(task: str, vocab_size: int, max_length: int) -> nn.Module:
     """Two blocks of width 128 with 16 heads of 8."""
-    return stack(
+    return paper_stack(
         LAYERS,
         task=task,
         vocab_size=vocab_size,
         max_length=max_length,
-        dim=128,
         config={"mh-linear-attention": {"feature_map": "elu"}},
     )

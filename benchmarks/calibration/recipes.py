@@ -31,6 +31,7 @@ from torch import nn
 from benchmarks.command import command_line
 from benchmarks.record import RESULTS, save
 from pytest_mad.architectures.architecture import Architecture
+from pytest_mad.architectures.backbones import Trunk
 from pytest_mad.architectures.build import build_model
 from pytest_mad.architectures.targets import from_target
 from pytest_mad.common.errors import require
@@ -99,7 +100,7 @@ def shown(change: dict[str, Any]) -> str:
 
 
 def changed(setting: Setting, change: dict[str, Any]) -> Setting:
-    """The setting with other values: the recipe's, its point's, or the task's parameters."""
+    """The setting with other values: the recipe's, its point's, the preset's, or the task's parameters."""
     recipe, params, point = setting.recipe, setting.params, setting.recipe.points[0]
     for name, value in change.items():
         require(name != "schedule", name, value, "left out: it depends on how many steps there are in all")
@@ -107,6 +108,8 @@ def changed(setting: Setting, change: dict[str, Any]) -> Setting:
             point = replace(point, **{name: value})
         elif name == "beta2":
             recipe = replace(recipe, betas=(recipe.betas[0], value))
+        elif name == "embedding_std":
+            setting = replace(setting, embedding_std=value)
         elif name in {field.name for field in fields(Recipe)}:
             recipe = replace(recipe, **{name: value})
         else:
@@ -122,7 +125,7 @@ def trial(name: str, setting: Setting, change: dict[str, Any], seed: int, most: 
     if known is None or (known["steps"]["0.97"] is None and known["most"] < most):
         architecture = from_target(f"reference_archs.{name}:make_model")
         with architecture.entered():
-            known = train(architecture, chosen, seed, most)
+            known = train(architecture, chosen, seed, most, wider=chosen.embedding_std / setting.embedding_std)
         save("recipes", trials=dict(sorted((kept() | {key: known}).items())))
     known = cut(known, most)
     print(f"  {name:20} seed {seed}  {told(known)}   [{shown(change)}]", flush=True)
@@ -146,11 +149,13 @@ def described(setting: Setting) -> dict[str, Any]:
     """All that decides the course of a trial, apart from the code, by name."""
     recipe, (point,) = setting.recipe, setting.recipe.points
     kept = {name: value for name, value in recipe.identity().items() if name not in _OF_ENDS}
-    return asdict(point) | kept | setting.params.to_json()
+    is_mads = setting.embedding_std == Setting.embedding_std
+    embeddings = {} if is_mads else {"embedding_std": setting.embedding_std}
+    return asdict(point) | kept | embeddings | setting.params.to_json()
 
 
-def train(architecture: Architecture, setting: Setting, seed: int, most: int) -> dict[str, Any]:
-    """Train until the last mark is reached, or for so many steps."""
+def train(architecture: Architecture, setting: Setting, seed: int, most: int, *, wider: float = 1.0) -> dict[str, Any]:
+    """Train until the last mark is reached, or for so many steps; embeddings are drawn so many times as wide."""
     (point,), last = setting.recipe.points, MARKS[-1]
     recipe = replace(setting.recipe, steps=most, epochs=None, evaluate_every=EVERY, solved_at=last, hopeless_after=1.0)
     setting = replace(setting, recipe=recipe)
@@ -160,7 +165,7 @@ def train(architecture: Architecture, setting: Setting, seed: int, most: int) ->
         began.append(time.thread_time())
         return as_it_is(model)
 
-    build = functools.partial(build_model, architecture, setting, CPU)
+    build = functools.partial(widened, architecture, setting, wider)
     data = load_data(setting, seed, None)
     found, _ = train_trial(build, setting, point, seed, data, device=CPU, loss_at=loss_at)
     curve = [(step, setting.normalized(accuracy)) for step, accuracy in found.curve]
@@ -171,6 +176,16 @@ def train(architecture: Architecture, setting: Setting, seed: int, most: int) ->
         "best": round(max(score for _, score in curve), 3),
         "ms": round(1000 * cost, 2),
     }
+
+
+def widened(architecture: Architecture, setting: Setting, wider: float) -> nn.Module:
+    """The model; the standard backbone's token embeddings are as many times as wide as the architecture draws them."""
+    model = build_model(architecture, setting, CPU)
+    for module in model.modules():
+        if isinstance(module, Trunk):
+            with torch.no_grad():
+                module.token_embeds.weight *= wider
+    return model
 
 
 def told(record: dict[str, Any]) -> str:

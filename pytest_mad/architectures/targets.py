@@ -102,8 +102,13 @@ def _in_backbone(name: str, source: str, layers: Callable[[Setting], list[Any]],
         from .backbones import AutoEncoder, LanguageModel
 
         backbone = AutoEncoder if setting.task.bottleneck else LanguageModel
-        params = setting.params
-        return backbone(layers(setting), dim=setting.width, vocab_size=params.vocab_size, max_length=params.seq_len)
+        return backbone(
+            layers(setting),
+            dim=setting.width,
+            vocab_size=setting.params.vocab_size,
+            max_length=setting.params.seq_len,
+            embedding_std=setting.embedding_std,
+        )
 
     return Architecture(name=name, source=source, build=build, knows_task=True, **place)
 

@@ -27,7 +27,7 @@ _PRESETS = Path(__file__).parent
 #: What the data of a setting, or the logits of one batch, may take: more is a slip of the pen.
 _MOST_MEMORY = 64 * 2**30
 _MOST_WIDTH = 2**16
-_PRESET_KEYS = ["schema", "description", "width", "gate", "recipe", "tasks"]
+_PRESET_KEYS = ["schema", "description", "width", "embedding_std", "gate", "recipe", "tasks"]
 _TASK_KEYS = ["baseline", "vary", "threshold", "thresholds", "recipe", "recipes", "cost", "costs"]
 
 
@@ -73,16 +73,19 @@ def _read(name: str, path: Path) -> list[Setting]:
     require(type(schema) is int and schema == 1, "schema", schema, "1")
     is_width = type(width) is int and 4 <= width <= _MOST_WIDTH and width % 2 == 0
     require(is_width, "width", width, f"an even number from 4 to {_MOST_WIDTH:,}")
+    std = data.get("embedding_std", Setting.embedding_std)
+    is_std = type(std) in (int, float) and 0 < std <= 10
+    require(is_std, "embedding_std", std, "a number above 0 and at most 10")
     require(isinstance(description, str), "description", description, "text")
     tables, recipe, gate = (_table(data, key) for key in ("tasks", "recipe", "gate"))
     require(len(tables) > 0, "tasks", tables, f"at least one [tasks.NAME] table, of {', '.join(task_names())}")
     with _inside("[recipe]"):
         _check_common(recipe)
-    found = [s for task, table in tables.items() for s in _task_settings(name, task, table, recipe, width)]
+    found = [s for task, table in tables.items() for s in _task_settings(name, task, table, recipe)]
     with _inside("[gate]"):
         judged = Gate.from_json(gate, len(found))
     counts = tuple(Counter(setting.task_name for setting in found).items())
-    return [replace(setting, gate=judged, preset_tasks=counts) for setting in found]
+    return [replace(s, gate=judged, preset_tasks=counts, width=width, embedding_std=float(std)) for s in found]
 
 
 @contextlib.contextmanager
@@ -109,7 +112,7 @@ def _check_common(recipe: dict[str, Any]) -> None:
     Recipe.from_json(missing | recipe)
 
 
-def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], width: int) -> list[Setting]:
+def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any]) -> list[Setting]:
     """Baseline first, then each varied value: one parameter at a time, as in MAD."""
     get_task(task)
     with _inside(f"[tasks.{task}]"):
@@ -130,7 +133,6 @@ def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any], w
                 recipe=_recipe(common, recipes, name),
                 threshold=checked_threshold(thresholds.get(name, table.get("threshold"))),
                 preset=preset,
-                width=width,
             )
             for params, name in cells.items()
         ]

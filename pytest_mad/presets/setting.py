@@ -37,6 +37,8 @@ class Setting:
     preset_tasks: tuple[tuple[str, int], ...] = ()
     #: width of models that the plugin builds itself (``--mad-layers``, ``--mad-mixer``)
     width: int = 128
+    #: standard deviation of the token embeddings of such models, before training
+    embedding_std: float = 0.02
     #: rough seconds, or whatever else is proportional to the time of a trial: the order of items and the time that is
     #: shown as left depend on it, nothing else
     cost: float = 1.0

@@ -34,6 +34,7 @@ class StoredContract:
         self._what = {
             "setting": setting.id,
             "width": setting.width,
+            "embedding_std": setting.embedding_std,
             "recipe": setting.recipe.to_json(),
             **setting.identity(),
             "limits": limits,

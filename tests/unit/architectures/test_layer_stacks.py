@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,9 +39,10 @@ def test_a_stack_of_layers_is_a_model_of_the_setting_s_width():
     architecture = from_layers("attention, swiglu")
     assert architecture.name == "attention-swiglu"
     assert from_layers("mine=attention,swiglu").name == "mine"
-    model = architecture.build(SETTING)
+    model = architecture.build(replace(SETTING, embedding_std=0.5))
     assert model(TOKENS).shape == (2, 8, 32)
     assert model.trunk.token_embeds.weight.shape == (32, SETTING.width)
+    assert model.trunk.token_embeds.weight.std().item() == pytest.approx(0.5, rel=0.1)
 
 
 MIXERS = """

@@ -21,6 +21,7 @@ from pytest_mad.evaluation.sweep import guard
 from pytest_mad.layers import layer_names
 from pytest_mad.layers.mixer import Mixer
 from pytest_mad.presets.reading import settings
+from reference_archs._stack import small_stack
 
 NAMES = [module.name for module in pkgutil.iter_modules(reference_archs.__path__) if not module.name.startswith("_")]
 FACTORIES = ["make_model", "make_paper_model"]
@@ -61,14 +62,21 @@ def test_factories_have_mad_labs_form(name: str, factory: str, task: str, backbo
     assert model(torch.randint(VOCAB, (2, LENGTH))).shape == (2, LENGTH, VOCAB)
 
 
+@pytest.mark.parametrize("preset", ["smoke", "ci"])
+def test_small_models_are_built_as_the_preset_builds_those_around_layers(preset: str) -> None:
+    built = {(setting.width, setting.embedding_std) for setting in settings(preset).values()}
+    assert built == {(small_stack.keywords["dim"], small_stack.keywords["embedding_std"])}
+
+
 @every_architecture
 def test_the_stack_is_the_one_that_is_named(name: str) -> None:
     module = load(name)
     assert set(module.LAYERS) <= set(layer_names())
     assert len(module.LAYERS) == 4
     assert "arXiv" in module.__doc__ or "control" in module.__doc__
-    for factory, width in zip(FACTORIES, (64, 128), strict=True):
+    for factory, width, std in zip(FACTORIES, (64, 128), (0.02, 0.02), strict=True):
         model = getattr(module, factory)(task="memorization", vocab_size=VOCAB, max_length=LENGTH)
+        assert model.trunk.token_embeds.weight.std().item() == pytest.approx(std, rel=0.3)
         assert len(model.trunk.layers) == 4
         assert model.trunk.token_embeds.embedding_dim == width
         assert all(isinstance(layer, Mixer) for layer in model.trunk.layers)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from benchmarks.calibration.recipes import changed, changes, cut, described, shown, told
+from benchmarks.calibration.recipes import changed, changes, cut, described, shown, told, widened
 from pytest_mad import settings
+from pytest_mad.architectures.targets import from_target
 
 SETTING = settings()["fuzzy-in-context-recall[baseline]"]
 
@@ -13,12 +15,26 @@ SETTING = settings()["fuzzy-in-context-recall[baseline]"]
 @pytest.mark.parametrize(
     "vary",
     ["lr=2e-3", "weight_decay=0.1", "beta2=0.95", "batch_size=16", "warmup=50", "precision=bf16", "vocab_size=6",
-     "seq_len=32", "noise_vocab_size=2", "num_validation_examples=128"],
+     "seq_len=32", "noise_vocab_size=2", "num_validation_examples=128", "embedding_std=0.2"],
 )  # fmt: skip
 def test_another_value_is_another_trial(vary):
     (change,) = changes(vary)
     assert described(changed(SETTING, change)) != described(SETTING)
     assert shown(change) == vary.replace("2e-3", "0.002")
+
+
+def test_wider_embeddings_are_the_same_ones_times_a_factor():
+    """And nothing else of the model changes."""
+    architecture = from_target("reference_archs.transformer:make_model")
+
+    def weights(wider):
+        torch.manual_seed(0)
+        return widened(architecture, SETTING, wider).state_dict()
+
+    narrow, wide = weights(1.0), weights(10.0)
+    changed = {name for name, weight in narrow.items() if not torch.equal(weight, wide[name])}
+    assert changed == {"model.trunk.token_embeds.weight"}
+    torch.testing.assert_close(wide[changed.pop()], 10 * narrow["model.trunk.token_embeds.weight"])
 
 
 def test_every_combination_is_tried():

@@ -170,6 +170,7 @@ def test_a_preset_file_gives_the_settings_that_it_lists(tmp_path):
         """
         schema = 1
         width = 32
+embedding_std = 0.1
         [recipe]
         points = [{ lr = 1e-3 }, { lr = 2e-3, weight_decay = 0.5 }]
         steps = 10
@@ -198,7 +199,7 @@ def test_a_preset_file_gives_the_settings_that_it_lists(tmp_path):
     assert {tuple((p.lr, p.weight_decay) for p in s.recipe.points) for s in chosen.values()} == {
         ((1e-3, 0), (2e-3, 0.5))
     }
-    assert {(s.preset, s.width) for s in chosen.values()} == {("mine", 32)}
+    assert {(s.preset, s.width, s.embedding_std) for s in chosen.values()} == {("mine", 32, 0.1)}
     costs = [s.cost for s in chosen.values()]
     assert costs[:4] == [3, 3, 0.5, 3]
     assert 0 < costs[4] < 1  # without a cost: millions of tokens

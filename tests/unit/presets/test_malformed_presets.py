@@ -58,6 +58,10 @@ MALFORMED = {
         f"width {value}": (preset(top=f"width = {value}"), ["width", "must be"])
         for value in ('"64"', "0", "-1", "64.0", "true", "[64]", "100_000", HUGE)
     },
+    **{
+        f"embedding_std {value}": (preset(top=f"embedding_std = {value}"), ["embedding_std", "above 0 and at most 10"])
+        for value in ('"0.2"', "0", "-0.2", "10.5", "nan", "inf", "true", "[0.2]", HUGE)
+    },
     "description": (preset(top="description = 5"), ["description is 5", "must be text"]),
     # the gate
     "gate is no table": ("schema = 1\ngate = 5\n[tasks.memorization]\n", ["gate is 5", "must be a table"]),
