@@ -41,6 +41,7 @@ from pytest_mad.presets.setting import Setting, select
 from pytest_mad.training.data import load_data
 from pytest_mad.training.memory import keep_freed_memory
 from pytest_mad.training.trial import Loss, as_it_is, train_trial
+from reference_archs._stack import small_stack
 
 #: The eight that recipes are chosen by; the others only confirm the choice.
 TUNED = ("transformer", "gla", "deltanet", "gated_deltanet", "mamba", "hyena", "rwkv7", "striped_mamba")
@@ -49,6 +50,8 @@ _OF_ENDS = (
     *("points", "steps", "epochs", "evaluate_every", "solved_at", "hopeless_after", "hopeless_below", "race"),
     *("selection", "metric"),
 )
+#: How wide reference architectures draw token embeddings, which a preset or ``--vary`` can say otherwise.
+DRAWN: float = small_stack.keywords["embedding_std"]
 EVERY = 10
 MARKS = (0.9, 0.97)
 CPU = torch.device("cpu")
@@ -125,7 +128,7 @@ def trial(name: str, setting: Setting, change: dict[str, Any], seed: int, most: 
     if known is None or (known["steps"]["0.97"] is None and known["most"] < most):
         architecture = from_target(f"reference_archs.{name}:make_model")
         with architecture.entered():
-            known = train(architecture, chosen, seed, most, wider=chosen.embedding_std / setting.embedding_std)
+            known = train(architecture, chosen, seed, most, wider=chosen.embedding_std / DRAWN)
         save("recipes", trials=dict(sorted((kept() | {key: known}).items())))
     known = cut(known, most)
     print(f"  {name:20} seed {seed}  {told(known)}   [{shown(change)}]", flush=True)
