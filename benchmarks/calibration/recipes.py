@@ -37,7 +37,7 @@ from pytest_mad.architectures.targets import from_target
 from pytest_mad.common.errors import require
 from pytest_mad.presets.reading import settings
 from pytest_mad.presets.recipe import Recipe
-from pytest_mad.presets.setting import Setting, select
+from pytest_mad.presets.setting import Setting, checked_embedding_std, select
 from pytest_mad.training.data import load_data
 from pytest_mad.training.memory import keep_freed_memory
 from pytest_mad.training.trial import Loss, as_it_is, train_trial
@@ -50,7 +50,7 @@ _OF_ENDS = (
     *("points", "steps", "epochs", "evaluate_every", "solved_at", "hopeless_after", "hopeless_below", "race"),
     *("selection", "metric"),
 )
-#: How wide reference architectures draw token embeddings, which a preset or ``--vary`` can say otherwise.
+#: The scale at which reference architectures draw token embeddings. Here that of the preset, or of ``--vary``, counts.
 DRAWN: float = small_stack.keywords["embedding_std"]
 EVERY = 10
 MARKS = (0.9, 0.97)
@@ -112,7 +112,7 @@ def changed(setting: Setting, change: dict[str, Any]) -> Setting:
         elif name == "beta2":
             recipe = replace(recipe, betas=(recipe.betas[0], value))
         elif name == "embedding_std":
-            setting = replace(setting, embedding_std=value)
+            setting = replace(setting, embedding_std=checked_embedding_std(value))
         elif name in {field.name for field in fields(Recipe)}:
             recipe = replace(recipe, **{name: value})
         else:
@@ -128,7 +128,7 @@ def trial(name: str, setting: Setting, change: dict[str, Any], seed: int, most: 
     if known is None or (known["steps"]["0.97"] is None and known["most"] < most):
         architecture = from_target(f"reference_archs.{name}:make_model")
         with architecture.entered():
-            known = train(architecture, chosen, seed, most, wider=chosen.embedding_std / DRAWN)
+            known = train(architecture, chosen, seed, most)
         save("recipes", trials=dict(sorted((kept() | {key: known}).items())))
     known = cut(known, most)
     print(f"  {name:20} seed {seed}  {told(known)}   [{shown(change)}]", flush=True)
@@ -157,8 +157,8 @@ def described(setting: Setting) -> dict[str, Any]:
     return asdict(point) | kept | embeddings | setting.params.to_json()
 
 
-def train(architecture: Architecture, setting: Setting, seed: int, most: int, *, wider: float = 1.0) -> dict[str, Any]:
-    """Train until the last mark is reached, or for so many steps; embeddings are drawn so many times as wide."""
+def train(architecture: Architecture, setting: Setting, seed: int, most: int) -> dict[str, Any]:
+    """Train until the last mark is reached, or for so many steps."""
     (point,), last = setting.recipe.points, MARKS[-1]
     recipe = replace(setting.recipe, steps=most, epochs=None, evaluate_every=EVERY, solved_at=last, hopeless_after=1.0)
     setting = replace(setting, recipe=recipe)
@@ -168,7 +168,7 @@ def train(architecture: Architecture, setting: Setting, seed: int, most: int, *,
         began.append(time.thread_time())
         return as_it_is(model)
 
-    build = functools.partial(widened, architecture, setting, wider)
+    build = functools.partial(as_preset_says, architecture, setting)
     data = load_data(setting, seed, None)
     found, _ = train_trial(build, setting, point, seed, data, device=CPU, loss_at=loss_at)
     curve = [(step, setting.normalized(accuracy)) for step, accuracy in found.curve]
@@ -181,13 +181,13 @@ def train(architecture: Architecture, setting: Setting, seed: int, most: int, *,
     }
 
 
-def widened(architecture: Architecture, setting: Setting, wider: float) -> nn.Module:
-    """The model; the standard backbone's token embeddings are as many times as wide as the architecture draws them."""
+def as_preset_says(architecture: Architecture, setting: Setting) -> nn.Module:
+    """The reference architecture's model with token embeddings of the setting's scale."""
     model = build_model(architecture, setting, CPU)
     for module in model.modules():
         if isinstance(module, Trunk):
             with torch.no_grad():
-                module.token_embeds.weight *= wider
+                module.token_embeds.weight *= setting.embedding_std / DRAWN
     return model
 
 

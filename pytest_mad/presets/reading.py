@@ -16,7 +16,7 @@ from pytest_mad.gate import Gate
 from pytest_mad.tasks import TaskParams, get_task, task_names
 
 from .recipe import Recipe
-from .setting import PresetError, Setting, checked_threshold
+from .setting import PresetError, Setting, checked_embedding_std, checked_threshold
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,9 +73,7 @@ def _read(name: str, path: Path) -> list[Setting]:
     require(type(schema) is int and schema == 1, "schema", schema, "1")
     is_width = type(width) is int and 4 <= width <= _MOST_WIDTH and width % 2 == 0
     require(is_width, "width", width, f"an even number from 4 to {_MOST_WIDTH:,}")
-    std = data.get("embedding_std", Setting.embedding_std)
-    is_std = type(std) in (int, float) and 0 < std <= 10
-    require(is_std, "embedding_std", std, "a number above 0 and at most 10")
+    std = checked_embedding_std(data.get("embedding_std", Setting.embedding_std))
     require(isinstance(description, str), "description", description, "text")
     tables, recipe, gate = (_table(data, key) for key in ("tasks", "recipe", "gate"))
     require(len(tables) > 0, "tasks", tables, f"at least one [tasks.NAME] table, of {', '.join(task_names())}")
@@ -85,7 +83,7 @@ def _read(name: str, path: Path) -> list[Setting]:
     with _inside("[gate]"):
         judged = Gate.from_json(gate, len(found))
     counts = tuple(Counter(setting.task_name for setting in found).items())
-    return [replace(s, gate=judged, preset_tasks=counts, width=width, embedding_std=float(std)) for s in found]
+    return [replace(s, gate=judged, preset_tasks=counts, width=width, embedding_std=std) for s in found]
 
 
 @contextlib.contextmanager

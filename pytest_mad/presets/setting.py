@@ -113,6 +113,13 @@ def as_published(setting: Setting) -> Setting:
     return replace(setting, params=replace(setting.params, mode="compat"))
 
 
+def checked_embedding_std(value: Any) -> float:
+    """Of the token embeddings before training. Raises ValueError."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    require(is_number and 0 < value <= 10, "embedding_std", value, "a number above 0 and at most 10")
+    return float(value)
+
+
 def checked_threshold(value: Any) -> float | None:
     if value is None:
         return None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -80,6 +81,14 @@ def test_language_model_initialisation() -> None:
     assert (model.head.bias == 0).all()
     assert model.head.weight.abs().max() <= 1 / math.sqrt(DIM)  # PyTorch's own
     assert model.head.weight is not model.trunk.token_embeds.weight
+
+
+@pytest.mark.parametrize("build", [language_model, auto_encoder])
+def test_token_embeddings_are_drawn_at_the_scale_that_is_asked_for(build: Callable[..., nn.Module]) -> None:
+    """And everything else as without it."""
+    default, wide = build().state_dict(), build(embedding_std=0.2).state_dict()
+    torch.testing.assert_close(wide.pop("trunk.token_embeds.weight"), 10 * default.pop("trunk.token_embeds.weight"))
+    assert all(torch.equal(wide[name], weight) for name, weight in default.items())
 
 
 def test_decoder_initialisation() -> None:

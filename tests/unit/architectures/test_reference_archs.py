@@ -21,7 +21,7 @@ from pytest_mad.evaluation.sweep import guard
 from pytest_mad.layers import layer_names
 from pytest_mad.layers.mixer import Mixer
 from pytest_mad.presets.reading import settings
-from reference_archs._stack import small_stack
+from reference_archs._stack import small_stack, stack
 
 NAMES = [module.name for module in pkgutil.iter_modules(reference_archs.__path__) if not module.name.startswith("_")]
 FACTORIES = ["make_model", "make_paper_model"]
@@ -66,6 +66,12 @@ def test_factories_have_mad_labs_form(name: str, factory: str, task: str, backbo
 def test_small_models_are_built_as_the_preset_builds_those_around_layers(preset: str) -> None:
     built = {(setting.width, setting.embedding_std) for setting in settings(preset).values()}
     assert built == {(small_stack.keywords["dim"], small_stack.keywords["embedding_std"])}
+
+
+@pytest.mark.parametrize("task", ["in-context-recall", "compression"])
+def test_a_stack_draws_its_embeddings_at_the_scale_that_is_asked_for(task: str) -> None:
+    model = stack(("swiglu",), task=task, vocab_size=500, max_length=LENGTH, dim=8, embedding_std=0.5)
+    assert model.trunk.token_embeds.weight.std().item() == pytest.approx(0.5, rel=0.1)
 
 
 @every_architecture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from benchmarks.calibration.recipes import changed, changes, cut, described, shown, told, widened
+from benchmarks.calibration.recipes import as_preset_says, changed, changes, cut, described, shown, told
 from pytest_mad import settings
 from pytest_mad.architectures.targets import from_target
 
@@ -23,15 +25,23 @@ def test_another_value_is_another_trial(vary):
     assert shown(change) == vary.replace("2e-3", "0.002")
 
 
+@pytest.mark.parametrize("value", ["0", "-0.1", "wide"])
+def test_a_scale_of_the_embeddings_that_is_none_is_refused(value):
+    (change,) = changes(f"embedding_std={value}")
+    with pytest.raises(ValueError, match=r"embedding_std is .*must be a number above 0"):
+        changed(SETTING, change)
+
+
 def test_wider_embeddings_are_the_same_ones_times_a_factor():
     """And nothing else of the model changes."""
     architecture = from_target("reference_archs.transformer:make_model")
 
-    def weights(wider):
+    def weights(std):
         torch.manual_seed(0)
-        return widened(architecture, SETTING, wider).state_dict()
+        return as_preset_says(architecture, replace(SETTING, embedding_std=std)).state_dict()
 
-    narrow, wide = weights(1.0), weights(10.0)
+    narrow, wide = weights(0.02), weights(0.2)
+    assert narrow["model.trunk.token_embeds.weight"].std().item() == pytest.approx(0.02, rel=0.2)
     changed = {name for name, weight in narrow.items() if not torch.equal(weight, wide[name])}
     assert changed == {"model.trunk.token_embeds.weight"}
     torch.testing.assert_close(wide[changed.pop()], 10 * narrow["model.trunk.token_embeds.weight"])

@@ -170,7 +170,7 @@ def test_a_preset_file_gives_the_settings_that_it_lists(tmp_path):
         """
         schema = 1
         width = 32
-embedding_std = 0.1
+        embedding_std = 0.1
         [recipe]
         points = [{ lr = 1e-3 }, { lr = 2e-3, weight_decay = 0.5 }]
         steps = 10
