@@ -32,6 +32,6 @@ def stack(
 
 
 #: As `smoke` and `ci` build the layers and mixers of users.
-small_stack = functools.partial(stack, dim=64, embedding_std=0.02)
+small_stack = functools.partial(stack, dim=64, embedding_std=0.1)
 #: As MAD does.
 paper_stack = functools.partial(stack, dim=128, embedding_std=0.02)

@@ -1,24 +1,26 @@
 """The smoke suite on every reference architecture: what each of them can do, in one table.
 
-    python -m benchmarks.calibration.scoreboard [--only mamba,gla] [--again]
+    python -m benchmarks.calibration.scoreboard
 
-Runs ``pytest --mad-arch=reference_archs.NAME:make_model -n 2`` for each architecture whose result is not there yet
-(``--again``: for all that are chosen), keeps each as soon as it is there in ``benchmarks/results/scoreboard.json``, and
-writes the table into ``reference_archs/README.md``.
+Takes the first seed of each setting from ``benchmarks/results/calibrate-smoke-NAME.json``, where
+``python -m benchmarks.calibration.calibrate --seeds 1 --arch reference_archs.NAME:make_model`` puts it, keeps what it
+takes in ``benchmarks/results/scoreboard.json``, and writes the table into ``reference_archs/README.md``. Nothing is
+trained: a run of pytest has the same scores.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from benchmarks.command import command_line
 from benchmarks.record import RESULTS, save
+from pytest_mad.presets.reading import settings
 
+from .calibrate import first_point_only, is_known, key, read
+
+PRESET = "smoke"
 ROOT = Path(__file__).parents[2]
 README = ROOT / "reference_archs" / "README.md"
 BEGIN, END = "<!-- scoreboard -->", "<!-- end of scoreboard -->"
@@ -51,29 +53,28 @@ TASKS = {
 }
 
 
-def measure(name: str) -> dict[str, Any]:
-    """One run of the smoke suite, reduced to what the table shows."""
-    pytest = Path(sys.executable).with_name("pytest")
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "result.json")
-        target = f"--mad-arch=reference_archs.{name}:make_model"
-        command = [str(pytest), target, f"--mad-json={report}", "--mad-no-store", "-n", "2", "-q"]
-        command += ["--tb=no"]
-        subprocess.run(command, check=False, cwd=ROOT)
-        (found,) = json.loads(report.read_text(encoding="utf-8"))["architectures"].values()
+def measured(name: str) -> dict[str, Any]:
+    """The first seed of each setting, reduced to what the table shows."""
+    known, own = read(RESULTS / f"calibrate-{PRESET}-{name}.json"), []
+    for setting in settings(PRESET).values():
+        record = known.get(key(setting, 0))
+        if record is None or not is_known(record, first_point_only(setting)):
+            raise SystemExit(f"{name} has no record of {setting.id} with the preset of today: see --help")
+        own.append(record)
+    sizes = [record["state_size"] for record in own if record["state_size"] is not None]
     return {
-        "parameters": found["parameters"],
-        "state_size": found["state_size"],
-        "mad_score": round(found["mad_score"], 4),
-        "mad_score_normalized": round(found["mad_score_normalized"], 4),
+        "parameters": max(record["parameters"] for record in own),
+        "state_size": max(sizes, default=None),
+        "mad_score": round(fmean(record["accuracy"] for record in own), 4),
+        "mad_score_normalized": round(fmean(record["normalized"] for record in own), 4),
         "tasks": {
-            s["task"]: {
-                "verdict": s["verdict"],
-                "normalized": None if s["normalized"] is None else round(s["normalized"], 4),
-                "steps": sum(trial["steps"] for trial in s["trials"]),
-                "seconds": round(s["seconds"], 1),
+            record["task"]: {
+                "verdict": record["verdict"],
+                "normalized": round(record["normalized"], 4),
+                "steps": sum(trial["steps"] for trial in record["trials"]),
+                "seconds": round(record["seconds"], 1),
             }
-            for s in found["settings"].values()
+            for record in own
         },
     }
 
@@ -96,7 +97,7 @@ def _row(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def _cell(task: dict[str, Any]) -> str:
-    score = task["verdict"] if task["normalized"] is None else f"{task['normalized']:.2f}"
+    score = f"{task['normalized']:.2f}"
     return score if task["verdict"] == "pass" else f"({score})"
 
 
@@ -109,17 +110,10 @@ def write_table(results: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = command_line(__doc__)
-    parser.add_argument("--only", default=",".join(ARCHITECTURES))
-    parser.add_argument("--again", action="store_true")
-    arguments = parser.parse_args()
-    path = RESULTS / "scoreboard.json"
-    results = json.loads(path.read_text(encoding="utf-8"))["architectures"] if path.exists() else {}
-    for name in arguments.only.split(","):
-        if name not in results or arguments.again:
-            results[name] = measure(name)
-            save("scoreboard", architectures=results)
-            write_table(results)
+    command_line(__doc__).parse_args()
+    results = {name: measured(name) for name in ARCHITECTURES}
+    save("scoreboard", architectures=results)
+    write_table(results)
     print(table(results))
 
 

@@ -35,9 +35,10 @@ def load(name: str) -> object:
     return importlib.import_module(f"reference_archs.{name}")
 
 
-def test_the_scoreboard_has_them_all_in_its_file_and_in_the_readme() -> None:
+def test_the_scoreboard_has_the_recorded_trials_of_them_all_in_its_file_and_in_the_readme() -> None:
     results = json.loads((scoreboard.RESULTS / "scoreboard.json").read_text())["architectures"]
     assert set(scoreboard.ARCHITECTURES) == set(results) == set(NAMES)
+    assert {name: scoreboard.measured(name) for name in NAMES} == results
     assert scoreboard.table(results) in scoreboard.README.read_text()
 
 
@@ -80,7 +81,7 @@ def test_the_stack_is_the_one_that_is_named(name: str) -> None:
     assert set(module.LAYERS) <= set(layer_names())
     assert len(module.LAYERS) == 4
     assert "arXiv" in module.__doc__ or "control" in module.__doc__
-    for factory, width, std in zip(FACTORIES, (64, 128), (0.02, 0.02), strict=True):
+    for factory, width, std in zip(FACTORIES, (64, 128), (0.1, 0.02), strict=True):
         model = getattr(module, factory)(task="memorization", vocab_size=VOCAB, max_length=LENGTH)
         assert model.trunk.token_embeds.weight.std().item() == pytest.approx(std, rel=0.3)
         assert len(model.trunk.layers) == 4

@@ -16,8 +16,8 @@ SETTING = settings()["fuzzy-in-context-recall[baseline]"]
 
 @pytest.mark.parametrize(
     "vary",
-    ["lr=2e-3", "weight_decay=0.1", "beta2=0.95", "batch_size=16", "warmup=50", "precision=bf16", "vocab_size=6",
-     "seq_len=32", "noise_vocab_size=2", "num_validation_examples=128", "embedding_std=0.2"],
+    ["lr=2e-3", "weight_decay=0.1", "beta2=0.95", "batch_size=24", "warmup=50", "precision=bf16", "vocab_size=6",
+     "seq_len=32", "noise_vocab_size=2", "num_validation_examples=64", "embedding_std=0.2"],
 )  # fmt: skip
 def test_another_value_is_another_trial(vary):
     (change,) = changes(vary)

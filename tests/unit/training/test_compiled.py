@@ -101,7 +101,7 @@ def test_another_loss_is_a_reason(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("preset", "points", "first", "later"), [("smoke", 1, None, None), ("smoke", 6, 651, 1), ("paper", 6, 16, 1)]
+    ("preset", "points", "first", "later"), [("smoke", 1, None, None), ("smoke", 12, 1301, 1), ("paper", 6, 16, 1)]
 )
 def test_only_long_sweeps_are_compiled_and_a_sound_model_does_not_wait_for_it(preset, points, first, later):
     """The first point only behind what a sound model needs, or has cost as much as compiling; the others at once."""
