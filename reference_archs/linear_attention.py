@@ -1,7 +1,7 @@
 """Ungated linear attention (Katharopoulos et al., arXiv 2006.16236) with the feature map elu + 1, and SwiGLU.
 
-Its state is a sum over all keys, from which close keys are told apart late in training if at all. At smoke sizes expect
-it to fail in-context recall, and to need many times the steps of attention for the other two kinds.
+Its state is a sum over all keys, from which close keys are told apart late in training, if at all. At smoke sizes
+expect it to fail in-context and fuzzy recall, and to need many times the steps of attention for noisy recall.
 """
 
 from __future__ import annotations
