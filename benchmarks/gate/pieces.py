@@ -155,6 +155,7 @@ def measure_trial(planted: Planted, piece: Piece) -> dict[str, Any]:
         "normalized": result.normalized,
         "steps": sum(trial.steps for trial in result.trials),
         "seconds": result.seconds,
+        "curves": [[(step, round(accuracy, 4)) for step, accuracy in trial.curve] for trial in result.trials],
     }
 
 
