@@ -12,7 +12,7 @@ from pytest_mad.common.text import round_down
 
 from .rule import orders
 
-Outcome = Literal["pass", "fail", "regress", "inconclusive", "error", "skipped"]
+Outcome = Literal["pass", "fail", "slower", "regress", "inconclusive", "error", "skipped"]
 
 
 class Verdict(NamedTuple):
@@ -55,10 +55,15 @@ class Floor:
     #: how many new seeds may try
     most_seeds: Annotated[int, Between(1)]
 
-    def explain(self) -> str:
-        """Where the floor comes from."""
+    def whose(self) -> str:
+        """Which baseline, and whose entry in it."""
         whose = self.source if self.source == self.architecture else f"{self.architecture} in {self.source}"
-        return f"the floor of baseline {whose} ({self.seeds} seeds from {round_down(self.lowest):.3f})"
+        return f"baseline {whose}"
+
+    def explain(self) -> str:
+        """The floor, and where it comes from."""
+        seeds = f"{self.seeds} seeds from {round_down(self.lowest):.3f}"
+        return f"{self.floor:.6g}, the floor of {self.whose()} ({seeds})"
 
 
 def draw_floor(
@@ -91,7 +96,7 @@ def judge_baseline(normalised: Sequence[float], floor: Floor, lost: int = 0) -> 
     :func:`~pytest_mad.gate.rule.false_alarm_bound`. With fewer seeds, all below, the case is open: inconclusive.
     """
     highest, count = max(normalised), len(normalised) + lost
-    asked = f"{floor.floor:.6g}, {floor.explain()}"
+    asked = floor.explain()
     if highest >= floor.floor:
         tries = "" if count == 1 else f" (seed {count} of at most {floor.most_seeds})"
         return Verdict("pass", f"normalised score {_enough_digits(highest, floor.floor)}{tries} reaches {asked}")

@@ -8,8 +8,10 @@ from typing import Any
 
 from pytest_mad.common.errors import check_keys, require
 
-#: What a whole preset may flag of unchanged architectures.
+#: What a whole preset may flag of unchanged architectures: by scores, by steps to the mark, and by those of all settings.
 FALSE_ALARMS = 0.01
+#: Of it, what scores take where a preset does not say otherwise, and what the steps of all settings together take.
+SCORES, POOLED = 0.002, 0.002
 #: Far more than any gate takes.
 MOST_SEEDS = 10_000
 
@@ -19,16 +21,18 @@ class Gate:
     """A preset's ``[gate]``: seeds that a baseline records, new seeds that may be tried, and the margin.
 
     Scores are bounded and often bimodal, so the rule knows their order only: an unchanged architecture regresses if all
-    n new seeds fall below the lowest of B recorded ones, which of C(B + n, n) equally likely orders is one.
+    n new seeds fall below the lowest of B recorded ones, which of C(B + n, n) equally likely orders is one. Steps to
+    the mark are compared by their ranks, of up to ``speed_seeds`` new seeds, at what the scores leave of the level.
     """
 
-    baseline_seeds: int = 10
+    baseline_seeds: int = 16
     seeds: int = 4
+    speed_seeds: int = 8
     #: how far below the recorded seeds a score still passes
     margin: float = 0.03
 
     def __post_init__(self) -> None:
-        for name in ("baseline_seeds", "seeds"):
+        for name in ("baseline_seeds", "seeds", "speed_seeds"):
             value = getattr(self, name)
             is_count = type(value) is int and 1 <= value <= MOST_SEEDS
             require(is_count, name, value, f"a whole number from 1 to {MOST_SEEDS:,}")
@@ -49,8 +53,16 @@ class Gate:
         return gate
 
     def false_alarms(self, num_settings: int) -> float:
-        """The bound for a whole preset."""
+        """The bound for the scores of a whole preset."""
         return num_settings * false_alarm_bound(self.baseline_seeds, self.seeds)
+
+
+def speed_level(num_settings: int, baseline_seeds: int, seeds: int) -> float:
+    """The level of one setting's steps: its part of what scores and the pooled test leave; 0 where they leave nothing.
+
+    ``baseline_seeds`` were recorded, and ``seeds`` new ones may be tried against their scores.
+    """
+    return max(0.0, (FALSE_ALARMS - POOLED) / num_settings - false_alarm_bound(baseline_seeds, seeds))
 
 
 def false_alarm_bound(baseline_seeds: int, seeds: int) -> float:
@@ -67,10 +79,8 @@ def orders(baseline_seeds: int, seeds: int) -> int:
 
 
 def gate_for(num_settings: int) -> Gate:
-    """Few seeds for few settings, more for more, so that a whole suite stays under `FALSE_ALARMS`."""
-    if Gate().false_alarms(num_settings) <= FALSE_ALARMS:
-        return Gate()
-    count = 7
-    while num_settings * false_alarm_bound(count, count) > FALSE_ALARMS:
-        count += 1
-    return Gate(baseline_seeds=count, seeds=count)
+    """More new seeds for more settings, so that the scores of a whole preset stay under `SCORES`."""
+    gate = Gate()
+    while gate.false_alarms(num_settings) > SCORES:
+        gate = replace(gate, seeds=gate.seeds + 1)
+    return gate

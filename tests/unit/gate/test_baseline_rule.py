@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_mad.gate import draw_floor, false_alarm_bound, gate_for, judge_baseline, judge_recording, judge_threshold
-from pytest_mad.gate.rule import Gate
+from pytest_mad.gate.rule import Gate, speed_level
 from tests.oracles.parameters import steady
 
 score = st.floats(-1, 1)
@@ -116,16 +116,21 @@ def re_numbers(detail, count):
 @steady
 @given(st.integers(1, 5000))
 def test_any_number_of_settings_has_a_gate_under_one_percent(num_settings):
-    """Counted in whole numbers: a hundred times as many settings as there are orders of the seeds would be too many."""
+    """Its scores take a fifth of that, counted in whole numbers, and leave steps to the mark their share."""
     gate = gate_for(num_settings)
-    assert 100 * num_settings <= math.comb(gate.baseline_seeds + gate.seeds, gate.seeds)
+    assert 500 * num_settings <= math.comb(gate.baseline_seeds + gate.seeds, gate.seeds)
+    left = speed_level(num_settings, gate.baseline_seeds, gate.seeds)
+    assert num_settings * left == pytest.approx(0.01 - 0.002 - gate.false_alarms(num_settings))
 
 
 def test_the_shipped_presets_and_the_default():
-    """The default takes as few seeds as the design says."""
-    assert (gate_for(6).baseline_seeds, gate_for(6).seeds) == (10, 4)
-    assert (gate_for(20).baseline_seeds, gate_for(20).seeds) == (7, 7)
-    assert (gate_for(66).baseline_seeds, gate_for(66).seeds) == (8, 8)
+    assert (gate_for(6).baseline_seeds, gate_for(6).seeds) == (16, 4)
+    assert (gate_for(20).baseline_seeds, gate_for(20).seeds) == (16, 5)
+    assert (gate_for(66).baseline_seeds, gate_for(66).seeds) == (16, 6)
+
+
+def test_scores_that_take_the_whole_level_leave_none_for_the_steps():
+    assert speed_level(9, 10, 4) == 0.0
 
 
 @pytest.mark.parametrize(
