@@ -70,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_merge(commands)
     _add_compare(commands)
     _add_store(commands)
+    _add_plan(commands)
     return parser
 
 
@@ -145,6 +146,13 @@ def _add_store(commands: Any) -> None:
     parser.add_argument("--clear", action="store_true", help="Delete all that is kept in it.")
 
 
+def _add_plan(commands: Any) -> None:
+    parser = _add(commands, "plan", plan_power, "Say in what share of runs a slowdown would be called slower.")
+    parser.add_argument("--power", action="store_true", required=True, help="Of a comparison with a baseline.")
+    parser.add_argument("--baseline", required=True, metavar="FILE|SHIPPED", help="As for --mad-baseline.")
+    parser.add_argument("--preset", default="smoke", metavar="NAME|FILE.toml", help="Default: smoke.")
+
+
 def _add_color(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--color", choices=("auto", "yes", "no"), default="auto", help="Default: auto, on a terminal.")
 
@@ -188,6 +196,21 @@ def _import(module: str) -> None:
         importlib.import_module(module)
     except Exception as error:  # whatever the module does
         raise CommandError(f"--import={module}: {type(error).__name__}: {error}") from None
+
+
+# -- plan -------------------------------------------------------------------------------------------------------------
+
+
+def plan_power(arguments: argparse.Namespace) -> int:
+    """A row per setting, and one for all together."""
+    from pytest_mad.presets.reading import settings
+    from pytest_mad.report.table import Line
+    from pytest_mad.suite.power import power_lines
+
+    chosen = _checked("--preset", settings, arguments.preset)
+    lines = _checked(f"--baseline={arguments.baseline}", power_lines, arguments.baseline, Path.cwd(), chosen)
+    _print(map(Line, lines), "no")
+    return 0
 
 
 # -- merge ------------------------------------------------------------------------------------------------------------

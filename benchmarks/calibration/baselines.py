@@ -3,7 +3,7 @@
     python -m benchmarks.calibration.baselines
 
 For every ``benchmarks/results/calibrate-PRESET-ARCH.json`` that has all seeds of all settings, as
-``python -m benchmarks.calibration.calibrate --arch reference_archs.ARCH:make_model --seeds 10`` records them, this
+``python -m benchmarks.calibration.calibrate --arch reference_archs.ARCH:make_model --seeds 16`` records them, this
 writes ``pytest_mad/baselines/ARCH.json``.
 """
 
@@ -17,6 +17,7 @@ import pytest_mad
 from benchmarks.command import command_line
 from benchmarks.record import RESULTS
 from pytest_mad.common.files import read_json
+from pytest_mad.evaluation.seeds import steps_of
 from pytest_mad.gate.baseline import Entry
 from pytest_mad.gate.recording import recorded, write_entries
 from pytest_mad.presets.reading import settings
@@ -61,8 +62,10 @@ def _recording(setting: Setting, trials: dict[str, Any]) -> SimpleNamespace | No
     known: list[dict[str, Any]] = [r for r in own if r and is_known(r, first_point_only(setting))]
     if len(known) < len(own):
         return None
+    steps = [steps_of(setting, setting.threshold or 0.0, record["trials"][0]["curve"]) for record in known]
     scores = tuple((seed, record["normalized"]) for seed, record in enumerate(known))
-    return SimpleNamespace(**known[0] | setting.identity() | {"scores": scores})
+    found = {"scores": scores, "mark": setting.threshold, "steps": tuple(enumerate(steps)), "seconds_per_step": None}
+    return SimpleNamespace(**known[0] | setting.identity() | found)
 
 
 if __name__ == "__main__":

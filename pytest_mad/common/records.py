@@ -69,6 +69,7 @@ Count = Annotated[int, Between(0, 1e15)]
 #: Of seeds there is no highest; a report may compute with the others.
 Seed = Annotated[int, Between(0)]
 SeedScore = Annotated[tuple[Seed, Score], Said("[seed, score]")]
+SeedSteps = Annotated[tuple[Seed, Count | None], Said("[seed, steps or null]")]
 CurvePoint = Annotated[tuple[Count, Share], Said("[step, accuracy]")]
 
 

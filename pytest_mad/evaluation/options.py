@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pytest_mad.gate.baseline import Baseline
+from pytest_mad.gate.judge import SlowerMode
 from pytest_mad.presets.setting import Setting
 
 BUDGET = "budget"
@@ -78,6 +79,8 @@ class RunOptions:
     record: bool = False
     #: ``inconclusive`` counts as a pass
     tolerant: bool = False
+    #: what the verdict ``slower`` counts as
+    slower: SlowerMode = "fail"
     #: the command that records what the baseline lacks, word by word
     recorded_by: tuple[str, ...] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.common.packages import version
 from pytest_mad.gate import Floor, Verdict, draw_floor, judge_baseline, judge_recording, judge_threshold
 from pytest_mad.gate.baseline import Baseline, Entry, MissingEntryError, another_machine, check_fits, check_new
+from pytest_mad.gate.case import Seed, judge_case
+from pytest_mad.gate.rule import speed_level
+from pytest_mad.gate.speed import Pace, draw_pace
 from pytest_mad.presets.setting import Setting
 
 from .options import RunOptions
@@ -28,10 +32,14 @@ class Requirement:
     """What the score of one setting must satisfy, and which seeds that takes."""
 
     first_seed: int = 0
-    #: at most
+    #: at most; against a baseline as many as floor and pace allow
     seeds: int = 1
     threshold: float | None = None
     floor: Floor | None = None
+    #: what the steps to the mark must satisfy; None where the baseline cannot say
+    pace: Pace | None = None
+    #: the normalised score from which the setting counts as learned
+    mark: float | None = None
     #: the entry that the floor was drawn through
     entry: Entry | None = None
     #: every sweep is full: what it finds is what later runs must reach
@@ -46,14 +54,10 @@ class Requirement:
         """The score that decides: one good seed is enough against a baseline, one bad seed against a threshold."""
         return max(scores) if self.floor and not self.record else min(scores)
 
-    def is_closed(self, score: float) -> bool:
-        """Whether no further seed is needed."""
-        return self.floor is not None and score >= self.floor.floor and not self.record
-
-    def judge(self, scores: list[float], lost: int) -> Verdict:
-        """The verdict on what was measured; ``lost`` seeds gave no score."""
+    def judge(self, scores: list[float], seen: Sequence[Seed]) -> Verdict:
+        """The verdict on what was measured; ``seen`` is what the seeds of a comparison have shown."""
         if self.floor:
-            return judge_baseline(scores, self.floor, lost)
+            return judge_baseline(scores, self.floor) if self.record else judge_case(seen, self.floor, self.pace)
         if self.record:
             return judge_recording(scores)
         return judge_threshold(scores, self.threshold, self.seeds)
@@ -66,15 +70,23 @@ def requirement_of(architecture: Architecture, setting: Setting, options: RunOpt
     and the bound on false alarms is about seeds that are new. Raises ``MissingEntryError`` and ``BaselineError``.
     """
     found = None if options.baseline is None else _entry(architecture, setting, options, options.baseline)
-    usual = setting.gate.baseline_seeds if options.record else setting.gate.seeds if found else 1
-    seeds = options.seeds or usual
-    next_seed = found[1].next_seed if found else 0
+    first_seed = options.first_seed if options.first_seed is not None else found[1].next_seed if found else 0
+    if not found:
+        seeds = options.seeds or (setting.gate.baseline_seeds if options.record else 1)
+        threshold = threshold_of(setting, options)
+        return Requirement(
+            first_seed=first_seed, seeds=seeds, threshold=threshold, mark=setting.threshold, record=options.record
+        )
+    name, entry = found
+    usual = setting.gate.baseline_seeds if options.record else setting.gate.seeds
+    floor, pace = _floor(setting, options, name, entry, options.seeds or usual), pace_of(setting, options, entry)
     return Requirement(
-        first_seed=next_seed if options.first_seed is None else options.first_seed,
-        seeds=seeds,
-        threshold=threshold_of(setting, options),
-        floor=_floor(setting, options, *found, seeds) if found else None,
-        entry=found[1] if found else None,
+        first_seed=first_seed,
+        seeds=max(floor.most_seeds, pace.most_seeds if pace else 0),
+        floor=floor,
+        pace=pace,
+        mark=setting.threshold if options.record else entry.mark,
+        entry=entry,
         record=options.record,
     )
 
@@ -82,6 +94,19 @@ def requirement_of(architecture: Architecture, setting: Setting, options: RunOpt
 def threshold_of(setting: Setting, options: RunOptions) -> float | None:
     """The setting's, unless a baseline takes its place; a recording requires nothing."""
     return None if options.baseline or options.record else setting.threshold
+
+
+def pace_of(setting: Setting, options: RunOptions, entry: Entry) -> Pace | None:
+    """What the steps to the mark must satisfy.
+
+    None where the entry cannot say, and where it is another architecture's: learning later than that is no defect.
+    """
+    assert options.baseline is not None
+    if entry.mark is None or options.baseline.is_shipped or options.record:
+        return None
+    num_settings = sum(count for _, count in setting.preset_tasks) or 1
+    level = speed_level(num_settings, len(entry.scores), options.seeds or setting.gate.seeds)
+    return draw_pace(entry.steps, entry.mark, most_seeds=options.seeds or setting.gate.speed_seeds, level=level)
 
 
 def _floor(setting: Setting, options: RunOptions, name: str, entry: Entry, seeds: int) -> Floor:

@@ -6,7 +6,7 @@ import functools
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,12 +24,14 @@ from pytest_mad.store.folder import open_store
 from .contract import first_broken
 from .options import RunOptions
 from .requirement import BaselineWarning, Requirement, requirement_of, threshold_of, warn_of_another_machine
+from .seeds import Seeds, run_seeds, shown, steps_of_sweep
 
 if TYPE_CHECKING:
     import torch
 
-    from pytest_mad.training.trial import Trial
+    from pytest_mad.training.trial import IsLate, LateError, Trial
 
+    from .seeds import RunSweep
     from .sweep import Sweep
 
 
@@ -79,8 +81,8 @@ def run_setting(
     warn_of_another_machine(requirement, device)
     started = time.monotonic()  # the contracts are timed as items of their own
     sweep = sweeper(architecture, setting, requirement, options, device, progress)
-    sweeps, lost = run_sweeps(setting, requirement, sweep)
-    return conclude(architecture, setting, requirement, options, sweeps, lost, time.monotonic() - started)
+    found = run_seeds(setting, requirement, sweep)
+    return conclude(architecture, setting, requirement, options, found, time.monotonic() - started)
 
 
 def check_contracts(architecture: Architecture, setting: Setting, options: RunOptions, device: torch.device) -> None:
@@ -95,18 +97,23 @@ def conclude(
     setting: Setting,
     requirement: Requirement,
     options: RunOptions,
-    sweeps: list[Sweep],
-    lost: int,
+    found: Seeds,
     seconds: float,
 ) -> SettingResult:
-    """The verdict on what the sweeps found, with all that a report needs."""
+    """The verdict on what the seeds have shown, with all that a report needs."""
     from pytest_mad.training.engines import choose_engine
 
+    sweeps = found.sweeps
     scores = [setting.normalized(sweep.accuracies().accuracy) for sweep in sweeps]
-    shown = sweeps[scores.index(requirement.telling(scores))]
-    verdict = requirement.judge(scores, lost)
+    told = sweeps[scores.index(requirement.telling(scores))]
+    verdict = requirement.judge(scores, found.seen)
+    mark = mark_of(setting, requirement, scores)
+    steps = sorted(steps_by_seed(setting, mark, found).items())
+    mode, reason = setting.slower or (options.slower, "")
+    if verdict.outcome == "slower" and reason:
+        verdict = verdict._replace(detail=f"{verdict.detail}; counts as {mode}: {reason}")
     if verdict.outcome in ("fail", "regress"):
-        verdict = verdict._replace(detail=f"{verdict.detail}, {_ending(shown.best)}")
+        verdict = verdict._replace(detail=f"{verdict.detail}, {_ending(told.best)}")
     if verdict.outcome == "inconclusive":  # the time ran out
         verdict = verdict._replace(detail=joined(verdict.detail, options.limit()))
     note = joined(*dict.fromkeys(note for sweep in sweeps for note in sweep.notes))
@@ -116,21 +123,47 @@ def conclude(
         setting,
         options,
         verdict,
-        **asdict(shown.accuracies()),
+        **asdict(told.accuracies()),
         normalized=requirement.telling(scores),
         scores=tuple((sweep.seed, score) for sweep, score in zip(sweeps, scores, strict=True)),
+        mark=mark,
+        steps=tuple(steps) if mark is not None else (),
+        pace=requirement.pace,
+        slower=mode,
         baseline=requirement.floor,
         tolerant=options.tolerant,
-        best=Best(lr=shown.best.point.lr, weight_decay=shown.best.point.weight_decay, seed=shown.seed),
-        trials=tuple(trial_result(trial) for sweep in sweeps for trial in sweep.trials),
-        parameters=shown.parameters,
-        state_size=shown.state_size,
+        best=Best(lr=told.best.point.lr, weight_decay=told.best.point.weight_decay, seed=told.seed),
+        trials=trial_results(found),
+        parameters=told.parameters,
+        state_size=told.state_size,
         seconds=round(seconds, 3),
-        stored=all(sweep.stored for sweep in sweeps),
+        stored=all(sweep.stored for sweep in sweeps) and not found.late,
         device=choose_device(options.device).type,
         engine=choose_engine(options.engine),
         note=note,
     )
+
+
+def mark_of(setting: Setting, requirement: Requirement, scores: Sequence[float]) -> float | None:
+    """The requirement's mark; in a recording without a threshold the floor that its scores will ask for."""
+    if requirement.mark is not None or not requirement.record:
+        return requirement.mark
+    floor = min(*scores, setting.recipe.solved_at) - setting.gate.margin
+    return floor if 0 < floor <= 1 else None
+
+
+def steps_by_seed(setting: Setting, mark: float | None, found: Seeds) -> dict[int, int | None]:
+    """Steps to the mark of every seed that was trained."""
+    if mark is None:
+        return {}
+    cut: dict[int, int | None] = {late.seed: None for late in found.late}
+    return cut | {sweep.seed: steps_of_sweep(setting, mark, sweep) for sweep in found.sweeps}
+
+
+def trial_results(found: Seeds) -> tuple[TrialResult, ...]:
+    """What a report tells of all trials, by seed."""
+    finished = [trial_result(trial) for sweep in found.sweeps for trial in sweep.trials]
+    return tuple(sorted([*finished, *map(cut_trial, found.late)], key=lambda trial: trial.seed))
 
 
 def trial_result(trial: Trial) -> TrialResult:
@@ -141,7 +174,20 @@ def trial_result(trial: Trial) -> TrialResult:
         seed=trial.seed,
         steps=trial.steps,
         stopped=trial.stopped,
-        curve=tuple((step, round(accuracy, 4)) for step, accuracy in trial.curve),
+        curve=shown(trial.curve),
+        seconds=round(trial.seconds, 3),
+    )
+
+
+def cut_trial(late: LateError) -> TrialResult:
+    """The same of one that was cut."""
+    return TrialResult(
+        lr=late.point.lr,
+        weight_decay=late.point.weight_decay,
+        seed=late.seed,
+        steps=late.steps,
+        stopped="late",
+        curve=shown(late.curve),
     )
 
 
@@ -152,7 +198,7 @@ def sweeper(
     options: RunOptions,
     device: torch.device,
     progress: SeedProgress | None,
-) -> Callable[[int], Sweep]:
+) -> RunSweep:
     """What trains the sweep of a seed; the time for all of them runs from now on."""
     from pytest_mad.training.engines import choose_engine
 
@@ -161,7 +207,7 @@ def sweeper(
     deadline = math.inf if options.timeout is None else time.monotonic() + options.timeout
     store = open_store(options.store) if options.store else None
 
-    def sweep(seed: int) -> Sweep:
+    def sweep(seed: int, is_late: IsLate) -> Sweep:
         number = seed - requirement.first_seed + 1
         return run_sweep(
             architecture,
@@ -174,41 +220,10 @@ def sweeper(
             deadline=deadline,
             store=store,
             engine=choose_engine(options.engine),
+            is_late=is_late,
         )
 
     return sweep
-
-
-def run_sweeps(
-    setting: Setting, requirement: Requirement, run_sweep: Callable[[int], Sweep]
-) -> tuple[list[Sweep], int]:
-    """Sweep one seed after the other until the case is closed; fewer where the time runs out behind the first.
-
-    Against a baseline the next seed is tried when one gives no score, and how many did not is returned too; an
-    unchanged architecture may diverge as rarely as it did before. Anything else than a score is an error elsewhere.
-    """
-    from pytest_mad.training.trial import OutOfTimeError, TrialError
-
-    lost: list[TrialError] = []
-    sweeps: list[Sweep] = []
-    for seed in range(requirement.first_seed, requirement.first_seed + requirement.seeds):
-        try:
-            sweep = run_sweep(seed)
-        except OutOfTimeError:
-            if not sweeps or requirement.record:  # half a recording is none
-                raise
-            break
-        except TrialError as error:
-            if not requirement.floor or requirement.record:
-                raise
-            lost.append(error)
-            continue
-        sweeps.append(sweep)
-        if requirement.is_closed(setting.normalized(sweep.accuracies().accuracy)):
-            break
-    if not sweeps:
-        raise lost[-1]
-    return sweeps, len(lost)
 
 
 def run_and_judge(

@@ -27,7 +27,16 @@ from pytest_mad.training.data import load_data
 from pytest_mad.training.engines import ENGINES, Finished, Job
 from pytest_mad.training.memory import keep_freed_memory
 from pytest_mad.training.metrics import Accuracies
-from pytest_mad.training.trial import OutOfTimeError, Progress, Trial, TrialError, parameter_count
+from pytest_mad.training.trial import (
+    IsLate,
+    LateError,
+    OutOfTimeError,
+    Progress,
+    Trial,
+    TrialError,
+    never,
+    parameter_count,
+)
 
 from .requirement import Requirement
 
@@ -73,13 +82,15 @@ def run_sweep(
     deadline: float = math.inf,
     store: Store | None = None,
     engine: str = "loop",
+    is_late: IsLate = never,
 ) -> Sweep:
     """Train the recipe's points in their order, or find them in the store, and keep the best.
 
     Without a ``requirement`` it is the setting's own threshold.
 
     Raises what :func:`~pytest_mad.architectures.build.build_model` raises, :class:`NotCausalError`,
-    :class:`~pytest_mad.training.trial.TrialError` when no point gave a score, and
+    :class:`~pytest_mad.training.trial.TrialError` when no point gave a score,
+    :class:`~pytest_mad.training.trial.LateError` when ``is_late`` says so of the first point's curve, and
     :class:`~pytest_mad.training.agreement.EngineError` for a model that the engine cannot train.
     """
     started = time.monotonic()
@@ -96,6 +107,7 @@ def run_sweep(
             deadline=deadline,
             store=store,
             engine=engine,
+            is_late=is_late,
         )
         finished = race(engine, job)
         best = chosen(setting, [one.outcome for one in finished])
@@ -127,6 +139,7 @@ def begin(
     deadline: float,
     store: Store | None,
     engine: str,
+    is_late: IsLate = never,
 ) -> tuple[Job, nn.Module]:
     """What there is to train of a sweep, and a model that the guard has let through."""
     build = functools.partial(build_model, architecture, setting, device)
@@ -147,6 +160,7 @@ def begin(
         deadline=deadline,
         places={spec.point: stored_trial(store, architecture, data_dir, spec) for spec in specs},
         is_enough=functools.partial(is_enough, setting, requirement),
+        is_late=is_late,
     )
     return job, first
 
@@ -270,10 +284,28 @@ def race(engine: str, job: Job) -> list[Finished]:
         keep_freed_memory()
     finished: list[Finished] = []
     for one in ENGINES[engine](job):
+        if not finished:
+            check_late(one.outcome, job.is_late)
         finished.append(one)
         if job.is_enough([each.outcome for each in finished]):
             break
     return finished
+
+
+def check_late(outcome: tuple[Trial, nn.Module] | TrialError, is_late: IsLate) -> None:
+    """Raise :class:`~pytest_mad.training.trial.LateError` for a first trial that is late, wherever it comes from.
+
+    A store, and an engine that trains several trials together, give trials that went on; they count as cut all the
+    same, so that the same command says the same whatever ran before.
+    """
+    if isinstance(outcome, LateError):
+        raise outcome
+    if isinstance(outcome, TrialError):
+        return
+    trial, _ = outcome
+    for count in range(1, len(trial.curve)):  # the last evaluation ended it anyway
+        if is_late(trial.curve[:count]):
+            raise LateError(trial.point, trial.seed, trial.curve[:count])
 
 
 def guard(setting: Setting, model: nn.Module, device: torch.device, when: str = "") -> None:

@@ -11,10 +11,22 @@ from typing import Annotated, Any, Literal
 from pytest_mad.common.errors import suggestion
 from pytest_mad.common.files import FileError, is_there, read_json
 from pytest_mad.common.packages import HERE, minor
-from pytest_mad.common.records import Between, Named, Score, WrongError, at, check_of, record, require
+from pytest_mad.common.records import (
+    Between,
+    Count,
+    Named,
+    Positive,
+    Score,
+    Share,
+    WrongError,
+    at,
+    check_of,
+    record,
+    require,
+)
 from pytest_mad.common.text import NAME
 
-SCHEMA = 1
+SCHEMA = 2
 _SHIPPED = HERE / "baselines"
 _Architecture = Annotated[str, Named(NAME, "names have letters, digits and _.- only")]
 _Setting = Annotated[str, Named(re.compile(r"[^\[\]]+\[[^\[\]]+\]"), "settings are named task[baseline]")]
@@ -27,6 +39,16 @@ class MissingEntryError(Exception):
 
 class BaselineError(ValueError):
     """A baseline that does not fit this run; the message is one line."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class First:
+    """What an entry held when it was first recorded, under the same parameters and recipe."""
+
+    #: as those of :class:`Entry`
+    scores: tuple[Score, ...]
+    mark: Share | None
+    steps: tuple[Count | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,9 +68,19 @@ class Entry:
     first_seed: _Whole
     #: normalised test score of each seed, in order
     scores: tuple[Score, ...]
+    #: the normalised score from which the setting counted as learned; null where nothing said
+    mark: Share | None
+    #: of each seed the steps to the mark at the recipe's first point; null where it was not reached
+    steps: tuple[Count | None, ...]
+    #: median over the seeds; null where nobody measured
+    seconds_per_step: Positive | None
+    #: what stood here first; null where that is this entry
+    first: First | None
 
     def __post_init__(self) -> None:
         require(len(self.scores) > 0, [], "a list of at least one number", "scores")
+        fits = len(self.steps) == (0 if self.mark is None else len(self.scores))
+        require(fits, list(self.steps), "one number or null for each score, or none without a mark", "steps")
 
     @property
     def next_seed(self) -> int:
@@ -60,7 +92,7 @@ class Entry:
 class _File:
     """The content of a baseline file."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     architectures: Mapping[_Architecture, Mapping[_Setting, Entry]]
 
 
@@ -106,11 +138,18 @@ def read_entries(path: Path) -> dict[str, dict[str, Entry]]:
         raise FileError("is a result file of --mad-json, not a baseline")
     try:
         if "schema" in content:  # which says what the other keys are
-            at("schema", check_of(Literal[1]), content["schema"])
+            _check_schema(content["schema"])
         found = record(_File, content)
     except WrongError as wrong:
         raise FileError(f"is no baseline: {wrong}") from None
     return {name: dict(entries) for name, entries in found.architectures.items()}
+
+
+def _check_schema(found: Any) -> None:
+    if type(found) is int and found == 1:
+        again = "delete it and record it anew, with --mad-update-baseline in place of --mad-baseline"
+        raise FileError(f"is a baseline of schema 1, without steps to the mark; {again}")
+    at("schema", check_of(Literal[2]), found)
 
 
 def check_fits(entry: Entry, setting: str, now: Mapping[str, Any]) -> None:

@@ -14,6 +14,9 @@ from .rule import orders
 
 Outcome = Literal["pass", "fail", "slower", "regress", "inconclusive", "error", "skipped"]
 
+#: What a verdict ``slower`` does to a run.
+SlowerMode = Literal["fail", "warn", "pass"]
+
 
 class Verdict(NamedTuple):
     """The outcome and one sentence that says why, with the numbers in it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,8 @@ from pytest_mad.common.files import FileError, write_text
 from pytest_mad.common.packages import minor, version
 from pytest_mad.common.records import plain
 
-from .baseline import SCHEMA, Entry, read_entries
+from .baseline import SCHEMA, Entry, First, read_entries
+from .speed import Bounds, ratio
 
 #: Settings of an architecture that are named where a line says what was recorded.
 _MOST_NAMED = 8
@@ -41,13 +43,55 @@ class Measured(Protocol):
     def scores(self) -> tuple[tuple[int, float], ...]:
         """Seed and normalised score."""
 
+    @property
+    def mark(self) -> float | None: ...
+    @property
+    def steps(self) -> tuple[tuple[int, int | None], ...]:
+        """Seed and steps to the mark."""
+
+    @property
+    def seconds_per_step(self) -> float | None: ...
+
 
 def merged(
     old: Mapping[str, Mapping[str, Entry]], new: Mapping[str, Mapping[str, Entry]]
 ) -> dict[str, dict[str, Entry]]:
-    """All entries of both; where both have one, the new."""
+    """All entries of both; where both have one, the new, which keeps what stood there first."""
     names = sorted({*old, *new})
-    return {name: {**old.get(name, {}), **new.get(name, {})} for name in names}
+    return {name: _joined(old.get(name, {}), new.get(name, {})) for name in names}
+
+
+def _joined(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> dict[str, Entry]:
+    renewed = {name: replace(entry, first=first_of(old[name], entry)) for name, entry in new.items() if name in old}
+    return {**old, **new, **renewed}
+
+
+def first_of(old: Entry, new: Entry) -> First | None:
+    """What a new entry remembers of the one that it replaces; None where the two cannot be compared."""
+    if any(getattr(old, name) != getattr(new, name) for name in ("preset", "params", "task_version", "recipe", "mark")):
+        return None
+    return old.first or First(scores=old.scores, mark=old.mark, steps=old.steps)
+
+
+def drift(old: Mapping[str, Mapping[str, Entry]], new: Mapping[str, Mapping[str, Entry]]) -> list[str]:
+    """A line per setting that had steps before: how they changed since then, and since the first recording."""
+    lines = []
+    for name, table in new.items():
+        for setting, entry in table.items():
+            before = old.get(name, {}).get(setting)
+            if before and before.steps and first_of(before, entry):
+                since = "" if before.first is None else f", {_times(entry.steps, before.first.steps)} in the first"
+                last = _times(entry.steps, before.steps)
+                lines.append(f"  {name}, {setting}: {last} as many steps to {entry.mark:g} as before{since}")
+    return lines
+
+
+def _times(new: Sequence[int | None], old: Sequence[int | None]) -> str:
+    """``1.52 (1.20 to 1.90) times, slower,`` with the word where the interval says so."""
+    found = ratio([Bounds(0, math.inf) if one is None else Bounds(one, one) for one in new], old)
+    middle = f"{found.low_median:.2f}" if found.low_median == found.high_median else f"at least {found.low_median:.2f}"
+    word = "slower, " if found.low > 1 else "faster, " if found.high < 1 else ""
+    return f"{word}{middle} ({found.low:.2f} to {found.high:.2f}) times"
 
 
 def doubts(old: Mapping[str, Mapping[str, Entry]], new: Mapping[str, Mapping[str, Entry]]) -> list[str]:
@@ -91,7 +135,7 @@ def ambiguous(results: Iterable[Measured]) -> set[tuple[str, str]]:
     twice = set()
     for result in finished(results):
         name = result.architecture, result.setting
-        measured = result.preset, result.recipe, result.params, result.scores
+        measured = result.preset, result.recipe, result.params, result.scores, result.steps
         if found.setdefault(name, measured) != measured:
             twice.add(name)
     return twice
@@ -113,6 +157,10 @@ def recorded(results: Iterable[Measured], torch: str) -> dict[str, dict[str, Ent
                 device=result.device,
                 first_seed=result.scores[0][0],
                 scores=tuple(_shortened(score) for _, score in result.scores),
+                mark=None if result.mark is None else _shortened(result.mark),
+                steps=tuple(steps for _, steps in result.steps),
+                seconds_per_step=result.seconds_per_step,
+                first=None,
             )
     return entries
 
@@ -133,7 +181,7 @@ def update_baseline(path: Path, results: Sequence[Measured]) -> list[str]:
         write_entries(path, merged(old, entries))
     for architecture, setting in sorted(unclear):
         raise FileError(f"{architecture}, {setting} was measured twice with different scores, so it is not recorded")
-    return [said(path, entries, len(results)), *doubts(old, entries)]
+    return [said(path, entries, len(results)), *drift(old, entries), *doubts(old, entries)]
 
 
 def said(path: Path, entries: Mapping[str, Mapping[str, Entry]], asked: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_mad.common.errors import check_keys, require
 
-#: What a whole preset may flag of unchanged architectures: by scores, by steps to the mark, and by those of all settings.
+#: What a whole preset may flag of unchanged architectures: by scores, by steps to the mark, by steps in all settings.
 FALSE_ALARMS = 0.01
 #: Of it, what scores take where a preset does not say otherwise, and what the steps of all settings together take.
 SCORES, POOLED = 0.002, 0.002

@@ -16,7 +16,7 @@ from pytest_mad.gate import Gate
 from pytest_mad.tasks import TaskParams, get_task, task_names
 
 from .recipe import Recipe
-from .setting import PresetError, Setting, checked_embedding_std, checked_threshold
+from .setting import PresetError, Setting, checked_embedding_std, checked_slower, checked_threshold
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,7 +28,7 @@ _PRESETS = Path(__file__).parent
 _MOST_MEMORY = 64 * 2**30
 _MOST_WIDTH = 2**16
 _PRESET_KEYS = ["schema", "description", "width", "embedding_std", "gate", "recipe", "tasks"]
-_TASK_KEYS = ["baseline", "vary", "threshold", "thresholds", "recipe", "recipes", "cost", "costs"]
+_TASK_KEYS = ["baseline", "vary", "threshold", "thresholds", "recipe", "recipes", "cost", "costs", "slower", "slowers"]
 
 
 def settings(preset: str = "smoke") -> dict[str, Setting]:
@@ -117,10 +117,10 @@ def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any]) -
         require(isinstance(table, dict), "it", table, "a table")
         check_keys(table, _TASK_KEYS, "key")
         cells = _cells(task, _table(table, "baseline"), _table(table, "vary"))
-        of_settings = {key: _table(table, key) for key in ("thresholds", "costs", "recipes")}
+        of_settings = {key: _table(table, key) for key in ("thresholds", "costs", "slowers", "recipes")}
         for own in of_settings.values():
             check_keys(own, cells.values(), "setting")
-        thresholds, costs, recipes = of_settings.values()
+        thresholds, costs, slowers, recipes = of_settings.values()
         common = recipe | _table(table, "recipe")
         Recipe.from_json(common)
         found = [
@@ -130,6 +130,7 @@ def _task_settings(preset: str, task: str, table: Any, recipe: dict[str, Any]) -
                 params=params,
                 recipe=_recipe(common, recipes, name),
                 threshold=checked_threshold(thresholds.get(name, table.get("threshold"))),
+                slower=checked_slower(slowers.get(name, table.get("slower"))),
                 preset=preset,
             )
             for params, name in cells.items()

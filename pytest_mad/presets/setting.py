@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_mad.common.errors import require, suggestion
 from pytest_mad.gate import Gate
+from pytest_mad.gate.judge import SlowerMode
 from pytest_mad.tasks import Task, TaskParams, get_task
 
 from .recipe import Recipe
@@ -44,6 +45,8 @@ class Setting:
     cost: float = 1.0
     #: how it is compared with a baseline
     gate: Gate = field(default_factory=Gate)
+    #: what the verdict ``slower`` counts as here, and why; None for what the options say
+    slower: tuple[SlowerMode, str] | None = None
 
     @property
     def id(self) -> str:
@@ -118,6 +121,25 @@ def checked_embedding_std(value: Any) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     require(is_number and 0 < value <= 10, "embedding_std", value, "a number above 0 and at most 10")
     return float(value)
+
+
+def with_slower(chosen: dict[str, Setting], text: str) -> dict[str, Setting]:
+    """Settings where ``slower`` counts as the text says; :class:`PresetError` for another text."""
+    try:
+        mode = checked_slower(text)
+    except ValueError as error:
+        raise PresetError(str(error)) from None
+    return {name: replace(setting, slower=mode) for name, setting in chosen.items()}
+
+
+def checked_slower(value: Any) -> tuple[SlowerMode, str] | None:
+    """From ``warn:REASON`` or ``pass:REASON`` to both; what a run fails by takes no reason. Raises ValueError."""
+    if value is None or value == "fail":
+        return None if value is None else ("fail", "")
+    mode, _, reason = value.partition(":") if isinstance(value, str) else ("", "", "")
+    is_right = mode in ("warn", "pass") and bool(reason.strip())
+    require(is_right, "slower", value, "fail, warn:REASON or pass:REASON")
+    return ("warn" if mode == "warn" else "pass"), reason.strip()
 
 
 def checked_threshold(value: Any) -> float | None:

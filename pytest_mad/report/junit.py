@@ -22,6 +22,7 @@ def properties(result: ItemResult) -> list[tuple[str, str | float | int]]:
         "mad.oracle": _short(result.oracle),
         "mad.trivial": _short(result.trivial),
         "mad.steps": sum(trial.steps for trial in result.trials),
+        "mad.learned": result.learned,
         "mad.lr": best.lr if best else None,
         "mad.weight_decay": best.weight_decay if best else None,
         "mad.seed": best.seed if best else None,

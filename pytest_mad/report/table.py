@@ -10,12 +10,12 @@ from pytest_mad.common.text import NOTHING, accuracy_text, score_text
 from pytest_mad.results.gaps import part
 from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
 from pytest_mad.results.result_file import architecture_of
-from pytest_mad.results.verdicts import fails, history, is_warning
+from pytest_mad.results.verdicts import fails, history, is_warning, pooled
 
 from .means import counted_for, mad_score_line
 
 Colour = Literal["green", "red", "yellow"]
-_HEAD = ("", "verdict", "score", "needed", "accuracy", "trivial", "steps", "seconds")
+_HEAD = ("", "verdict", "score", "needed", "accuracy", "trivial", "learned", "seconds")
 #: Names and verdicts stand at the left of their columns, numbers at the right.
 _LEFT = 2
 
@@ -81,6 +81,9 @@ def _settings(records: list[SettingResult], *, partial: bool) -> Iterator[Line]:
             yield Line(f"    {record.detail}", _colour(record))
         if record.attempts:
             yield Line(f"    {history(record)}", _colour(record))
+    together = pooled(records)
+    if together and together.outcome != "pass":
+        yield Line(f"  {together.outcome}: {together.detail}", "red")
     if any(record.stored for record in records):
         yield Line("  stored: measured by an earlier run of this architecture; --mad-no-store measures again")
     if any(record.accuracy is not None for record in records):
@@ -89,7 +92,6 @@ def _settings(records: list[SettingResult], *, partial: bool) -> Iterator[Line]:
 
 def _cells(record: SettingResult) -> tuple[str, ...]:
     """In the order of the head. A baseline's name is its task's: this fits 80 columns."""
-    steps = sum(t.steps for t in record.trials)
     cells = (
         record.setting.removesuffix("[baseline]"),
         record.verdict,
@@ -97,7 +99,7 @@ def _cells(record: SettingResult) -> tuple[str, ...]:
         score_text(record.needed),
         accuracy_text(record.accuracy),
         accuracy_text(record.trivial),
-        str(steps or "-"),
+        str(record.learned or "-"),
         "stored" if record.stored else f"{record.seconds:.1f}",
     )
     return tuple(cell.replace(NOTHING, "-") for cell in cells)  # any terminal can show that

@@ -16,9 +16,9 @@ from pytest_mad.common.files import FileError
 from pytest_mad.common.packages import minor
 
 from .gaps import absent
-from .result import ArchitectureResult, ContractResult, Environment, ItemResult, Run, SettingResult, Shards
+from .result import ArchitectureResult, ContractResult, Environment, ItemResult, Run, SettingResult, Shards, TrialResult
 from .result_file import run_of
-from .verdicts import fails
+from .verdicts import fails, pooled
 
 #: Runs by the names of their files.
 Files = Mapping[str, Run]
@@ -49,8 +49,16 @@ class Merged(NamedTuple):
 
     @property
     def failing(self) -> int:
-        """How many settings and contracts fail."""
-        return sum(map(fails, self.settings)) + sum(map(fails, self.contracts))
+        """How many settings and contracts fail, and architectures that are late over all their settings."""
+        return sum(map(fails, self.settings)) + sum(map(fails, self.contracts)) + self.late
+
+    @property
+    def late(self) -> int:
+        """How many architectures the pooled test calls slower, where that fails a run. No shard judges it alone."""
+        strict = [one for one in self.settings if one.slower == "fail"]
+        names = dict.fromkeys(one.architecture for one in strict)
+        found = (pooled(one for one in strict if one.architecture == name) for name in names)
+        return sum(one is not None and one.outcome == "slower" for one in found)
 
     @property
     def exit_code(self) -> int:
@@ -125,10 +133,17 @@ def _once(all_of_them: Iterable[tuple[str, str, Item]]) -> list[Item]:
     for file, name, result in all_of_them:
         first, known = found.setdefault((result.architecture, name), (file, result))
         keys = [field.name for field in fields(known) if field.name not in _OF_THE_RUN]
-        differing = [key for key in keys if getattr(known, key) != getattr(result, key)]
+        differing = [key for key in keys if _timeless(getattr(known, key)) != _timeless(getattr(result, key))]
         if differing:
             raise FileError(_contradiction(f"{result.architecture}, {name}", differing, (first, known), (file, result)))
     return [found[key][1] for key in sorted(found, key=_natural)]
+
+
+def _timeless(value: object) -> object:
+    """A field without the time that its trials took, which is another on another machine."""
+    if not isinstance(value, tuple):
+        return value
+    return tuple(replace(one, seconds=None) if isinstance(one, TrialResult) else one for one in value)
 
 
 def _contradiction(what: str, differing: list[str], *found: tuple[str, ItemResult]) -> str:

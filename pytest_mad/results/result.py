@@ -7,6 +7,7 @@ annotations are the form of the result file.
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,12 +21,14 @@ from pytest_mad.common.records import (
     Score,
     Seed,
     SeedScore,
+    SeedSteps,
     Share,
     WrongError,
     require,
 )
 from pytest_mad.common.text import NAME
-from pytest_mad.gate.judge import Floor, Outcome
+from pytest_mad.gate.judge import Floor, Outcome, SlowerMode
+from pytest_mad.gate.speed import Pace
 
 PlainName = Annotated[str, Named(NAME, "names have letters, digits and _.- only")]
 TaskName = Annotated[str, Named(re.compile(r"[^\[\]]+"), "tasks have no brackets in their names")]
@@ -49,9 +52,12 @@ class TrialResult:
     weight_decay: Positive
     seed: Seed
     steps: Count
-    stopped: Literal["solved", "hopeless", "budget"]
+    #: *late*: cut, because it was later than all that a baseline recorded, and had not learned
+    stopped: Literal["solved", "hopeless", "budget", "late"]
     #: validation accuracy by step
     curve: tuple[CurvePoint, ...]
+    #: that it took; null where nobody measured
+    seconds: Positive | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,8 +110,16 @@ class SettingResult:
     threshold: Share | None = None
     #: what the baseline requires: where it comes from, its floor and how that was drawn
     baseline: Floor | None = None
-    #: normalised score of each seed that was trained, in order
+    #: normalised score of each seed that was trained to an end, in order
     scores: tuple[SeedScore, ...] = ()
+    #: the normalised score from which the setting counts as learned; null where nothing says
+    mark: Share | None = None
+    #: of each seed the steps to the mark at the recipe's first point, in order; null where it was not reached
+    steps: tuple[SeedSteps, ...] = ()
+    #: what the baseline requires of these steps; null where it is not compared by them
+    pace: Pace | None = None
+    #: what the verdict ``slower`` counts as
+    slower: SlowerMode = "fail"
     #: digest of the recipe, which baselines are only compared under
     recipe: str = ""
     best: Best | None = None
@@ -141,13 +155,27 @@ class SettingResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the verdict is a pass, or open where an open case counts as one."""
+        """Whether the verdict is a pass, or counts as one: an open case, or a later one, where options say so."""
+        if self.verdict == "slower":
+            return self.slower != "fail"
         return self.verdict == "pass" or (self.verdict == "inconclusive" and self.tolerant)
 
     @property
     def published(self) -> float | None:
         """The accuracy that counts in MAD's score, by the recipe's metric."""
         return self.accuracy_compat if self.metric == "compat" else self.accuracy
+
+    @property
+    def learned(self) -> int | None:
+        """Median steps to the mark over the seeds, of two the later; None where half of them did not reach it."""
+        ordered = sorted((steps for _, steps in self.steps), key=lambda steps: (steps is None, steps))
+        return ordered[len(ordered) // 2] if ordered else None
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Median over the trials whose time is known, evaluations included."""
+        paces = [trial.seconds / trial.steps for trial in self.trials if trial.seconds is not None and trial.steps]
+        return float(f"{statistics.median(paces):.3g}") if paces else None
 
     @property
     def needed(self) -> float | None:

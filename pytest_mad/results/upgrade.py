@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pytest_mad.common.records import Plain, WrongError, require
 
 #: Of the files that this version writes.
-SCHEMA = 2
+SCHEMA = 3
 
 Content = dict[str, Plain]
 
@@ -76,7 +76,20 @@ def _from_1(content: Content) -> None:
             contract["detail"] = ""
 
 
-def _refuse(key: str, found: Content, *keys: str) -> None:
+def _from_2(content: Content) -> None:
+    """Schema 2 knew no steps to a mark."""
+    for keys, setting in named_objects(content, "architectures", "settings"):
+        for key, unknown in (("mark", None), ("steps", []), ("pace", None), ("slower", "fail")):
+            _refuse(key, setting, *keys)
+            setting[key] = unknown
+        trials = setting.get("trials")
+        for i, trial in enumerate(trials if isinstance(trials, list) else ()):
+            if isinstance(trial, dict):
+                _refuse("seconds", trial, *keys, "trials", i)
+                trial["seconds"] = None
+
+
+def _refuse(key: str, found: Content, *keys: str | int) -> None:
     """A key of a later schema."""
     if key in found:
         raise WrongError(f"has an unknown key {key!r}", *keys)
@@ -89,4 +102,4 @@ def _warned(contract: Content) -> list[str]:
 
 
 #: From each schema to the next.
-_UPGRADES: dict[int, Callable[[Content], None]] = {1: _from_1}
+_UPGRADES: dict[int, Callable[[Content], None]] = {1: _from_1, 2: _from_2}

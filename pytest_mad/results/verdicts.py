@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeGuard
 
-from .result import ContractResult, ItemResult
+from pytest_mad.gate.judge import Verdict
+from pytest_mad.gate.pool import FirstSeed, judge_pool
+
+from .result import ContractResult, ItemResult, SettingResult
 
 
 def passes(result: ItemResult | None) -> bool:
@@ -20,6 +24,12 @@ def fails(result: ItemResult | None) -> bool:
 def is_warning(result: ItemResult) -> TypeGuard[ContractResult]:
     """Whether this is a broken contract that passes because it only warns."""
     return isinstance(result, ContractResult) and result.passed and bool(result.warned)
+
+
+def pooled(settings: Iterable[SettingResult]) -> Verdict | None:
+    """What the first new seeds of one architecture's settings say together; None where no baseline can be asked."""
+    own = {result.setting: result for result in settings if result.pace and result.steps}
+    return judge_pool([FirstSeed(one.pace, one.steps[0][1]) for one in own.values() if one.pace])
 
 
 def attempt(result: ItemResult) -> str:

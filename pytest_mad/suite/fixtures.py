@@ -79,10 +79,10 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
 
 def _marker_arguments(marker: pytest.Mark) -> dict[str, Any]:
-    known = ("preset", "tasks", "threshold", "contracts")
+    known = ("preset", "tasks", "threshold", "contracts", "slower")
     wrong = [*map(repr, marker.args), *(key for key in marker.kwargs if key not in known)]
     if wrong:
-        takes = "preset=, tasks=, threshold= and contracts="
+        takes = "preset=, tasks=, threshold=, contracts= and slower="
         raise pytest.UsageError(f"the mad marker takes {takes}, not {', '.join(wrong)}")
     for name, what in (("tasks", "task names"), ("contracts", "NAME=fail, NAME=warn or NAME=off:REASON")):
         given = marker.kwargs.get(name)

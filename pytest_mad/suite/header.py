@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from pytest_mad.common.devices import VISIBLE, listed_devices, visible_devices
-from pytest_mad.gate import false_alarm_bound
+from pytest_mad.evaluation.requirement import pace_of
+from pytest_mad.gate import Gate, false_alarm_bound
+from pytest_mad.gate.rule import POOLED
 
 from .keys import PLAN
 from .marks import left_behind
@@ -37,21 +39,42 @@ def gate_lines(plan: Plan) -> list[str]:
     """What is said of a comparison with a baseline, or of a recording."""
     lines, one = [], next(iter(plan.settings.values())).gate
     if plan.run.baseline:
-        seeds = plan.run.seeds or one.seeds
         margin = one.margin if plan.run.margin is None else plan.run.margin
-        names = [architecture.name for architecture in plan.architectures]
-        looked_up = [plan.run.baseline.find(name, setting) for name in names for setting in plan.settings]
-        found = [entry for _, entry in filter(None, looked_up)]
-        missing = len(looked_up) - len(found)
-        chance = sum(false_alarm_bound(len(entry.scores), seeds) for entry in found)
-        lines.append(
-            f"mad: baseline {plan.run.baseline.source}, margin {margin:g}, up to {seeds} new seeds per setting; "
-            + (f"it lacks {missing} of {len(looked_up)} settings" if missing else "")
-            + ("" if missing else f"flags unchanged architectures in at most {chance:.1%} of runs")
-        )
+        lines.append(f"mad: baseline {plan.run.baseline.source}, margin {margin:g}; {_comparison(plan, one)}")
     if plan.run.record:
         lines.append(f"mad: recording {plan.run.seeds or one.baseline_seeds} seeds per setting, without thresholds")
     return lines
+
+
+def _comparison(plan: Plan, gate: Gate) -> str:
+    """How often a comparison is wrong about an unchanged architecture, and how many seeds that takes."""
+    assert plan.run.baseline
+    names = [architecture.name for architecture in plan.architectures]
+    looked_up = [plan.run.baseline.find(name, setting) for name in names for setting in plan.settings]
+    missing = sum(found is None for found in looked_up)
+    if missing:
+        return f"it lacks {missing} of {len(looked_up)} settings"
+    by_architecture = [_chance(plan, name) for name in names]
+    chance, timed = max(one for one, _ in by_architecture), min(count for _, count in by_architecture)
+    seeds = plan.run.seeds or max(gate.seeds, gate.speed_seeds if timed else 0)
+    speed = "" if timed == len(plan.settings) else f", speed in {timed} of {len(plan.settings)} settings"
+    return (
+        f"up to {seeds} new seeds per setting; flags an unchanged architecture in at most {chance:.2%} of runs{speed}"
+    )
+
+
+def _chance(plan: Plan, architecture: str) -> tuple[float, int]:
+    """The sum of all levels of an architecture's rules, and how many settings are compared by their steps."""
+    assert plan.run.baseline
+    chance, recorded = 0.0, list[int]()
+    for setting in plan.settings.values():
+        found = plan.run.baseline.find(architecture, setting.id)
+        assert found
+        pace = pace_of(setting, plan.run, found[1])
+        chance += false_alarm_bound(len(found[1].scores), plan.run.seeds or setting.gate.seeds)
+        chance += pace.false_alarms if pace else 0.0
+        recorded += [len(pace.recorded)] if pace else []
+    return chance + (POOLED if len(recorded) > 1 else 0.0), len(recorded)
 
 
 def _shard_line(plan: Plan) -> str:

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from _pytest._code.code import ExceptionInfo, TerminalRepr
 
 
+class SlowerWarning(UserWarning):
+    """An architecture learns later than its baseline did, and that only warns."""
+
+
 class ContractWarning(UserWarning):
     """A contract that is broken and does not fail the run."""
 
@@ -147,6 +151,11 @@ class MadItem(JudgedItem):
         with self.guarded(), live_progress(self.config, works, items.index(self) + 1, courses) as progress:
             result, traceback = executor(self.config).setting(self.architecture, self.setting, progress)
         short = self._in_short(result)
+        if result.verdict == "slower" and result.slower == "warn":
+            try:
+                warnings.warn(result.explain(), SlowerWarning, stacklevel=1)
+            except SlowerWarning:  # the project makes errors of warnings
+                short = replace(short, slower="fail")
         self.conclude(short, traceback if short is result else "")
 
     def _in_short(self, result: SettingResult) -> SettingResult:

@@ -157,6 +157,14 @@ OPTIONS = (
         help="What a case counts as that was still open when the time ran out. Default: fail.",
     ),
     Option(
+        flag="--mad-slower",
+        metavar="fail|warn|pass",
+        parse=values.one_of("fail", "warn", "pass"),
+        default="fail",
+        ini=True,
+        help="What an architecture counts as that learns a setting, but later than its baseline did. Default: fail.",
+    ),
+    Option(
         flag="--mad-device",
         metavar="auto|cpu|cuda",
         parse=values.one_of("auto", "cpu", "cuda"),

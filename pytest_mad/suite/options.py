@@ -10,6 +10,7 @@ import pytest
 
 from pytest_mad.common.errors import first_line, shown
 from pytest_mad.common.text import printable
+from pytest_mad.gate.judge import SlowerMode
 
 from .option_table import OPTIONS, REPORTS, Option, flag
 from .option_values import ContractMode
@@ -35,6 +36,7 @@ class Options:
     margin: float | None
     update_baseline: Path | None
     inconclusive: Literal["fail", "pass"]
+    slower: SlowerMode
     device: Literal["auto", "cpu", "cuda"]
     gpus: Literal["auto"] | tuple[str, ...]
     trials_per_gpu: int

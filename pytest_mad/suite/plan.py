@@ -27,7 +27,7 @@ from pytest_mad.gate.baseline import (
     shipped_baselines,
 )
 from pytest_mad.presets.reading import settings
-from pytest_mad.presets.setting import Setting, as_published, select, with_threshold
+from pytest_mad.presets.setting import Setting, as_published, select, with_slower, with_threshold
 
 from .marks import importing, left_behind
 from .option_table import on_command_line
@@ -40,7 +40,7 @@ CONTRACT_LENGTH = 128
 #: Options of a comparison, and reports, which the command that records a baseline leaves out.
 _NOT_IN_A_RECORDING = {
     *("--mad-baseline", "--mad-update-baseline", "--mad-seeds", "--mad-first-seed", "--mad-margin", "--mad-timeout"),
-    *("--mad-inconclusive", "--mad-json", "--mad-html", "--mad-benchmark-json", "--mad-shard"),
+    *("--mad-inconclusive", "--mad-slower", "--mad-json", "--mad-html", "--mad-benchmark-json", "--mad-shard"),
 }
 
 
@@ -105,6 +105,7 @@ def chosen_settings(
     preset: str | None = None,
     tasks: Sequence[str] | None = None,
     threshold: float | None = None,
+    slower: str | None = None,
 ) -> dict[str, Setting]:
     """The preset's settings as options, or the ``mad`` marker's arguments, narrow them down."""
     options = options_of(config)
@@ -119,6 +120,8 @@ def chosen_settings(
         chosen = {name: as_published(setting) for name, setting in chosen.items()}
     if threshold is not None:
         chosen = _usage("threshold= of the mad marker", with_threshold, chosen, None, threshold)
+    if slower is not None:
+        chosen = _usage("slower= of the mad marker", with_slower, chosen, slower)
     return chosen
 
 
@@ -146,6 +149,7 @@ def run_options(
         margin=options.margin,
         record=update_path(config) is not None,
         tolerant=options.inconclusive == "pass",
+        slower=options.slower,
         recorded_by=recording_command(config),
         data_dir=data,
         store=store,

@@ -177,13 +177,26 @@ class Session:
     # -- run -----------------------------------------------------------------------------------------------------------
 
     def running(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Keep the suite's workers for as long as its items run."""
+        """Keep the suite's workers for as long as its items run; then judge what shows in all of them together."""
         if not self.is_active or self.options.executor == "inline":
-            return (yield)
-        from .ray import executing
+            result = yield
+        else:
+            from .ray import executing
 
-        with executing(session, self.records.keep):
-            return (yield)
+            with executing(session, self.records.keep):
+                result = yield
+        self._judge_together(session)
+        return result
+
+    def _judge_together(self, session: pytest.Session) -> None:
+        """In the controller alone; not in a shard, each of which would flag at the level of the whole."""
+        plan = self.config.stash.get(PLAN, None)
+        is_shard = plan is not None and plan.shard is not None
+        if self.is_worker or is_shard or not any(one.pace for one in self.records.settings):
+            return
+        from .pooled import report_late
+
+        report_late(session, self.records.settings)
 
     def architectures(self) -> tuple[Architecture, ...]:
         """Those of the command line, none without its options."""

@@ -19,7 +19,19 @@ from pytest_mad.presets.setting import Setting
 
 from .compiled import Later
 from .data import TaskData
-from .trial import Checkpoints, Loss, OutOfTimeError, Progress, Trial, TrialError, as_it_is, out_of_time, train_trial
+from .trial import (
+    Checkpoints,
+    IsLate,
+    Loss,
+    OutOfTimeError,
+    Progress,
+    Trial,
+    TrialError,
+    as_it_is,
+    never,
+    out_of_time,
+    train_trial,
+)
 from .vmap import Member, Outcome, train_members
 
 
@@ -50,6 +62,8 @@ class Job:
     places: dict[Point, Place | None]
     #: whether no further trial is needed
     is_enough: Callable[[Sequence[Outcome]], bool]
+    #: whether a trial of the first point is cut; those of others never are
+    is_late: IsLate = never
 
     def find(self, point: Point) -> Outcome | None:
         """The trial, if the store has it."""
@@ -62,6 +76,10 @@ class Job:
         if place and not isinstance(outcome, TrialError):
             place.keep(*outcome)
         return outcome
+
+    def lateness(self, point: Point) -> IsLate:
+        """When a trial of this point is cut."""
+        return self.is_late if point == next(iter(self.places)) else never
 
     def check_time(self, outcome: Outcome) -> None:
         """Raise :class:`OutOfTimeError` behind a trial that ended too late. It is stored: the next run has it."""
@@ -117,6 +135,7 @@ def _train(job: Job, point: Point, loss_at: Callable[[nn.Module, int], Loss]) ->
         deadline=job.deadline,
         checkpoints=job.places[point],
         loss_at=loss_at,
+        is_late=job.lateness(point),
     )
     try:
         try:

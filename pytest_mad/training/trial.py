@@ -6,7 +6,7 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
@@ -64,6 +64,28 @@ class OutOfTimeError(TrialError):
     """A trial that would have gone on."""
 
 
+class LateError(TrialError):
+    """A trial that was cut: what it was trained for could no longer come in time. It has a curve, and no score."""
+
+    def __init__(self, point: Point, seed: int, curve: Sequence[tuple[int, float]]) -> None:
+        self.point, self.seed, self.curve = point, seed, tuple(curve)
+        super().__init__(f"cut at step {self.steps}, because it is late")
+
+    @property
+    def steps(self) -> int:
+        """How far it came."""
+        return self.curve[-1][0]
+
+
+#: Of a curve so far, whether its trial is late.
+IsLate = Callable[[Sequence[tuple[int, float]]], bool]
+
+
+def never(curve: Sequence[tuple[int, float]]) -> bool:
+    """Of a trial that is not cut."""
+    return False
+
+
 def out_of_time(setting: Setting, step: int, accuracy: float) -> OutOfTimeError:
     """What is said of a trial that was evaluated at this step, and may not go on: how far it came."""
     total = setting.recipe.total_steps(setting.params.num_train_examples)
@@ -110,13 +132,15 @@ def train_trial(
     checkpoints: Checkpoints | None = None,
     loss_at: Callable[[nn.Module, int], Loss] = as_it_is,
     parts: int = 1,
+    is_late: IsLate = never,
 ) -> tuple[Trial, nn.Module]:
     """Train one model, which ``build`` puts on the device, and return what was found and the model in evaluation mode.
 
     ``loss_at`` says how a step, counted from 1, computes its loss. Batches go through the model in
     ``parts``, for less memory: the gradient is the same up to rounding. A pure function of its arguments, ``progress``
     and ``checkpoints`` apart: from a checkpoint it goes on as if it had never stopped. Raises :class:`TrialError` when
-    the loss is NaN or infinite and when ``time.monotonic()`` passes ``deadline``.
+    the loss is NaN or infinite and when ``time.monotonic()`` passes ``deadline``, and :class:`LateError` where
+    ``is_late`` says so of a curve that has not ended.
     """
     started, recipe = time.monotonic(), setting.recipe
     total = recipe.total_steps(setting.params.num_train_examples)
@@ -125,6 +149,7 @@ def train_trial(
         training = Training(model=model, optimizer=make_optimizer(model, recipe, point))
         if checkpoints:
             checkpoints.resume(training)
+            check_late(training, point, seed, is_late)
         train, validation = to_device(data.train, device), to_device(data.validation, device)
         batches = shuffled_batches(train, recipe.batch_size, seed, training.step)
         next_evaluation = recipe.evaluation_after(training.step, total)
@@ -145,7 +170,8 @@ def train_trial(
             stopped = ending(setting, training.curve, total)
             if stopped is None:
                 next_evaluation = recipe.evaluation_after(step, total)
-                go_on(training, setting, checkpoints, deadline)
+                go_on(training, setting, checkpoints, deadline, is_late)
+                check_late(training, point, seed, is_late)
         trial = Trial(
             point=point,
             seed=seed,
@@ -159,13 +185,21 @@ def train_trial(
     return trial, model.eval()
 
 
-def go_on(training: Training, setting: Setting, checkpoints: Checkpoints | None, deadline: float) -> None:
+def go_on(
+    training: Training, setting: Setting, checkpoints: Checkpoints | None, deadline: float, is_late: IsLate
+) -> None:
     """Keep a training that was just evaluated; raise :class:`OutOfTimeError` where its time is up."""
-    is_late = time.monotonic() > deadline
+    is_out_of_time = time.monotonic() > deadline
     if checkpoints:
-        checkpoints.save(training, is_last=is_late)
-    if is_late:
+        checkpoints.save(training, is_last=is_out_of_time or is_late(training.curve))
+    if is_out_of_time:
         raise out_of_time(setting, *training.curve[-1])
+
+
+def check_late(training: Training, point: Point, seed: int, is_late: IsLate) -> None:
+    """Raise :class:`LateError` for a training that is, also where an earlier run cut it."""
+    if training.curve and is_late(training.curve):
+        raise LateError(point, seed, training.curve)
 
 
 def identity(setting: Setting, point: Point, seed: int) -> tuple[object, ...]:

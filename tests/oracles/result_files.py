@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_mad.common.records import plain
 from pytest_mad.gate import Floor, draw_floor
+from pytest_mad.gate.speed import Pace, draw_pace
 from pytest_mad.results.result import (
     ArchitectureResult,
     Attempt,
@@ -39,6 +40,7 @@ def measured(setting: str = "memorization[baseline]", normalized: float | None =
         "steps": 20,
         "stopped": "solved",
         "curve": [[10, 0.5], [20, 1]],
+        "seconds": 0.5,
     }
     trained: dict[str, Any] = {
         "trials": [trial],
@@ -100,7 +102,10 @@ def setting_of(record: dict[str, Any]) -> SettingResult:
     found["baseline"] = Floor(**found["baseline"]) if found.get("baseline") else None
     found["best"] = Best(**found["best"]) if found.get("best") else None
     found["trials"] = tuple(TrialResult(**one | {"curve": pairs(one["curve"])}) for one in found.get("trials", ()))
-    found["scores"] = pairs(found.get("scores", ()))
+    for name in ("scores", "steps"):
+        found[name] = pairs(found.get(name, ()))
+    pace = found.get("pace")
+    found["pace"] = Pace(**pace | {"recorded": tuple(pace["recorded"])}) if pace else None
     found["attempts"] = attempts_of(found)
     return SettingResult(**found)
 
@@ -165,13 +170,21 @@ def lines(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def paces(draw: st.DrawFn) -> dict[str, Any] | None:
+    """What a baseline asks of the steps to the mark; nothing where too many recorded seeds have none."""
+    recorded = draw(st.lists(st.none() | st.integers(10, 3000), min_size=4, max_size=6))
+    return plain(draw_pace(recorded, draw(_shares), most_seeds=draw(st.integers(2, 8)), level=0.1))
+
+
+@st.composite
 def trials(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "lr": draw(st.sampled_from([1e-4, 1e-3, 1])),
         "weight_decay": draw(st.sampled_from([0, 0.1])),
         "seed": draw(st.integers(0, 2**70)),
         "steps": draw(st.integers(0, 20_000)),
-        "stopped": draw(st.sampled_from(["solved", "hopeless", "budget"])),
+        "stopped": draw(st.sampled_from(["solved", "hopeless", "budget", "late"])),
+        "seconds": draw(st.none() | st.floats(0, 1e6)),
         "curve": draw(st.lists(st.tuples(st.integers(1, 20_000), _shares).map(list), max_size=3)),
     }
 
@@ -206,11 +219,16 @@ def results(draw: st.DrawFn) -> dict[str, Any]:
     needed = baseline["floor"] if baseline else threshold
     telling = max(found) if baseline else min(found)
     failing = ["regress", "inconclusive"] if baseline else ["fail"]
+    passing = ["pass", "pass", "slower"] if baseline else ["pass"]
     return measured(
         setting,
         telling,
-        verdict="pass" if needed is None or telling >= needed else draw(st.sampled_from(failing)),
+        verdict=draw(st.sampled_from(passing if needed is None or telling >= needed else failing)),
         scores=[[seed, score] for seed, score in enumerate(found)],
+        steps=[[seed, draw(st.none() | st.integers(10, 3000))] for seed, _ in enumerate(found)],
+        mark=draw(st.none() | _shares),
+        pace=draw(paces()) if baseline else None,
+        slower=draw(st.sampled_from(["fail", "warn", "pass"])),
         baseline=baseline,
         threshold=threshold,
         tolerant=draw(st.booleans()),

@@ -21,7 +21,8 @@ from pytest_mad.architectures.architecture import Architecture
 from pytest_mad.common.errors import first_line
 from pytest_mad.evaluation.options import RunOptions
 from pytest_mad.evaluation.requirement import BaselineWarning, requirement_of, warn_of_another_machine
-from pytest_mad.evaluation.setting import Measured, SeedProgress, choose_device, conclude, run_sweeps, stopped_by
+from pytest_mad.evaluation.seeds import run_seeds
+from pytest_mad.evaluation.setting import Measured, SeedProgress, choose_device, conclude, stopped_by
 from pytest_mad.gate.baseline import BaselineError, MissingEntryError
 from pytest_mad.presets.setting import Setting
 from pytest_mad.results.result import ContractResult, ItemResult, SettingResult
@@ -315,10 +316,10 @@ def joined(architecture: Architecture, setting: Setting, run: RunOptions, answer
     try:
         requirement = requirement_of(architecture, setting, run)
 
-        def sweep(seed: int) -> Sweep:
+        def sweep(seed: int, is_late: object) -> Sweep:  # none of them is: each was trained whatever others found
             return join(setting, seed, [parts[seed, point] for point in setting.recipe.points])
 
-        sweeps, lost = run_sweeps(setting, requirement, sweep)
-        return Measured(conclude(architecture, setting, requirement, run, sweeps, lost, seconds))
+        found = run_seeds(setting, requirement, sweep)
+        return Measured(conclude(architecture, setting, requirement, run, found, seconds))
     except Exception as error:
         return stopped_by(error, architecture, setting, run, seconds)

@@ -77,7 +77,8 @@ def most_trials(setting: Setting, run: RunOptions) -> int:
 def most_seeds(setting: Setting, run: RunOptions) -> int:
     """Seeds of a setting if none of them decides before the others."""
     gate = setting.gate
-    return run.seeds or (gate.baseline_seeds if run.record else gate.seeds if run.baseline else 1)
+    compared = max(gate.seeds, gate.speed_seeds)
+    return run.seeds or (gate.baseline_seeds if run.record else compared if run.baseline else 1)
 
 
 class Waiting:

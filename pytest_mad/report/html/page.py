@@ -175,7 +175,7 @@ def _case(setting: str, found: SettingResult, own_id: str) -> Case:
         knob=knob,
         value=value,
         verdict=found.verdict,
-        note="counts as a pass" if found.verdict == "inconclusive" and found.passed else "",
+        note="counts as a pass" if found.verdict != "pass" and found.passed else "",
         is_failing=fails(found),
         detail="; ".join(filter(None, (found.detail, history(found)))),
         score=score_text(found.normalized),

@@ -13,6 +13,7 @@ SIGNS = {
     "error": "!",
     "fail": "✗",
     "regress": "↓",
+    "slower": "↘",
     "inconclusive": "?",
     "warning": "△",
     "skipped": "–",

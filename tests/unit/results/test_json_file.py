@@ -111,12 +111,12 @@ def test_the_mad_score_weighs_tasks_equally(settings):
     assert scores(records[::-1]).mad_score == pytest.approx(found.mad_score)
 
 
-def test_the_result_file_has_the_form_of_schema_2():
+def test_the_result_file_has_the_form_of_schema_3():
     """Key by key as the design promises it."""
     content = result_file(RECORDS, "tiny")
     keys = "schema preset preset_tasks command cut_short shards environment architectures"
     assert set(content) == set(keys.split())
-    assert (content["schema"], content["preset"], content["preset_tasks"]) == (2, "tiny", {})
+    assert (content["schema"], content["preset"], content["preset_tasks"]) == (3, "tiny", {})
     assert set(content["environment"]) >= {"torch", "python", "device", "plugin"}
     assert content["environment"]["device"] == "cpu"
     mine = content["architectures"]["mine"]
@@ -130,7 +130,7 @@ def test_the_result_file_has_the_form_of_schema_2():
     assert list(mine["settings"]) == [r["setting"] for r in RECORDS]
     setting = mine["settings"]["memorization[baseline]"]
     promised = """task task_version params accuracy accuracy_compat metric sequence_accuracy normalized oracle trivial
-        threshold baseline scores recipe verdict tolerant note detail parameters best trials
+        threshold baseline scores mark steps pace recipe verdict tolerant slower note detail parameters best trials
         seconds stored device engine attempts"""
     assert set(setting) == set(promised.split())
     assert setting["params"] == {"vocab_size": 16}

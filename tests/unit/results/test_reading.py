@@ -94,8 +94,36 @@ def test_what_a_run_writes_is_read_as_it_was(written):
     assert read(text) == json.loads(text)
 
 
+def as_schema_2(found):
+    """What the version before this one would have written: nothing of steps to a mark."""
+    for one in found["architectures"].values():
+        for setting in one["settings"].values():
+            del setting["mark"], setting["steps"], setting["pace"], setting["slower"]
+            for trial in setting["trials"]:
+                del trial["seconds"]
+    return found | {"schema": 2}
+
+
+def as_read_from_schema_2(found):
+    """The same without what that version did not write."""
+    for one in found["architectures"].values():
+        for setting in one["settings"].values():
+            setting |= {"mark": None, "steps": [], "pace": None, "slower": "fail"}
+            for trial in setting["trials"]:
+                trial["seconds"] = None
+    return found
+
+
+@steady
+@given(contents())
+def test_a_file_of_schema_2_is_read_as_one_of_today(written):
+    """It knew no steps to a mark."""
+    assert read(as_schema_2(plain(written))) == as_read_from_schema_2(plain(written))
+
+
 def as_schema_1(found):
-    """What the version before this one would have written."""
+    """What the first version would have written."""
+    found = as_schema_2(found)
     del found["preset_tasks"]
     for one in found["architectures"].values():
         one["mad_score"] = one.pop("mad_score_accuracy")
@@ -114,6 +142,7 @@ def as_read_from_schema_1(found):
     """The same without what that version did not write: what the whole preset has, by which metric its recipes score, and
     how many parameters the model of each setting has. Its MAD score was plain accuracy's, whatever the recipe.
     """
+    found = as_read_from_schema_2(found)
     for one in found["architectures"].values():
         one |= {"mad_score": one["mad_score_accuracy"], "mad_score_compat": None}
         for setting in one["settings"].values():
@@ -187,10 +216,10 @@ def test_a_reason_may_hold_anything(detail):
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        (("schema",), 3, "schema is 3, but must be 1 or 2"),
-        (("schema",), 0, "schema is 0, but must be 1 or 2"),
-        (("schema",), True, "schema is True, but must be 1 or 2"),
-        (("schema",), 2.0, "schema is 2.0, but must be 1 or 2"),
+        (("schema",), 4, "schema is 4, but must be 1 or 2 or 3"),
+        (("schema",), 0, "schema is 0, but must be 1 or 2 or 3"),
+        (("schema",), True, "schema is True, but must be 1 or 2 or 3"),
+        (("schema",), 2.0, "schema is 2.0, but must be 1 or 2 or 3"),
         (("preset",), None, "preset is None, but must be text"),
         (("architectures",), [], "architectures is [], but must be an object"),
         (("architectures", "a b"), {}, "architectures has the name 'a b', but names have letters, digits and _.- only"),
@@ -296,8 +325,8 @@ def test_there_is_no_such_verdict_without_a_score(verdict):
         ("null", "holds a NoneType, but must hold an object"),
         ("{}", "the file has no 'schema'"),
         ('{"schema": 1}', "the file has no 'preset'"),
-        ('{"schema": 3, "results": []}', "schema is 3, but must be 1 or 2"),
-        ('{"schema": 2, "results": []}', "the file has an unknown key 'results'; did you mean 'preset'?"),
+        ('{"schema": 4, "results": []}', "schema is 4, but must be 1 or 2 or 3"),
+        ('{"schema": 3, "results": []}', "the file has an unknown key 'results'; did you mean 'preset'?"),
         ('{"schema": NaN}', "has the number NaN"),
         ('{"schema": 1, "x": 1e999}', "has the number 1e999, which is not finite"),
         ('{"schema": 1, "schema": 1}', "has the key 'schema' twice"),

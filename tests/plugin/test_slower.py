@@ -1,0 +1,203 @@
+"""Learning later than a baseline, at the command line: the verdict, its mode, and where no verdict is possible."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from pytest_mad.gate.baseline import read_entries
+
+MEMORIZATION, LARGER = "memorization[baseline]", "memorization[vocab_size=24]"
+NO_CONTRACTS = ("-k", "not contract")
+SLOW_PRESET = """
+schema = 1
+width = 16
+
+[recipe]
+points = [{ lr = 5e-2 }]
+steps = 600
+batch_size = 8
+evaluate_every = 5
+evaluate_growth = 1.1
+num_validation_examples = 16
+solved_at = 0.97
+
+[tasks.memorization]
+baseline = { vocab_size = 16, seq_len = 8, num_train_examples = 64, num_test_examples = 32 }
+vary = { vocab_size = [24] }
+threshold = 0.9
+"""
+#: Parameters in other units: an optimizer that moves each by the same amount learns them so much later.
+LATE = """
+from models import Tiny
+
+class Late(Tiny):
+    def forward(self, tokens_BT):
+        return {by} * super().forward(tokens_BT)
+
+def make_model(vocab_size):
+    return Late(vocab_size)
+"""
+
+
+@pytest.fixture
+def recorded(project):
+    """A baseline of sixteen seeds of the sound model."""
+    project.path.joinpath("quick.toml").write_text(SLOW_PRESET)
+    result = run(project, "--mad-update-baseline=b.json")
+    assert result.ret == 0
+    return read_entries(project.path / "b.json")["models"]
+
+
+def run(project, *args):
+    return project.bare("--mad-preset=quick.toml", "--mad-arch=models:make_model", "-rA", *NO_CONTRACTS, *args)
+
+
+def slowed(project, by=0.02):
+    project.write(late=LATE.format(by=by))
+    return f"--mad-arch=models={'late:make_model'}"
+
+
+def compare(project, *args, by=0.02):
+    """A run of the slowed model under the sound one's name."""
+    arch = slowed(project, by)
+    return project.bare("--mad-preset=quick.toml", arch, "-rA", *NO_CONTRACTS, "--mad-baseline=b.json", *args)
+
+
+def settings(project):
+    return project.results()["architectures"]["models"]["settings"]
+
+
+def test_a_recording_has_the_steps_of_every_seed(project, recorded):
+    for entry in recorded.values():
+        assert entry.mark == 0.9
+        assert len(entry.steps) == len(entry.scores) == 16
+        assert all(5 <= steps <= 600 for steps in entry.steps)
+        assert entry.seconds_per_step is not None
+        assert entry.first is None
+
+
+def test_an_unchanged_architecture_says_how_soon_it_learned(project, recorded):
+    result = run(project, "--mad-baseline=b.json", "--mad-json=out.json", "--junitxml=j.xml")
+    assert result.ret == 0
+    for setting, found in settings(project).items():
+        entry = recorded[setting]
+        assert found["pace"]["recorded"] == list(entry.steps)
+        (_, steps), *_ = found["steps"]
+        assert steps is not None
+        assert any(step == steps for step, _ in found["trials"][0]["curve"])
+    assert 'name="mad.learned"' in (project.path / "j.xml").read_text()
+    result.stdout.fnmatch_lines(["*verdict score needed accuracy trivial learned seconds"])
+
+
+def test_a_model_that_learns_later_is_slower(project, recorded):
+    """Three seeds are cut behind the latest recorded step; the fourth shows where the model arrives."""
+    result = compare(project, "--mad-json=out.json", "--mad-html=out.html", "-k", MEMORIZATION)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    found = settings(project)[MEMORIZATION]
+    latest = max(recorded[MEMORIZATION].steps)
+    assert found["verdict"] == "slower"
+    assert re.match(
+        r"learns \d+\.\d \(at least \d\.\d\) times slower than baseline models in b\.json, and arrives at \d\.\d{3}; steps to 0\.9: ",
+        found["detail"],
+    ), found["detail"]
+    stops = [trial["stopped"] for trial in found["trials"]]
+    assert stops == ["late", "late", "late", "solved"]
+    assert all(latest < trial["steps"] < 2 * latest for trial in found["trials"][:3])
+    assert [seed for seed, _ in found["scores"]] == [19]
+    assert [steps is None for _, steps in found["steps"]] == [True, True, True, False]
+    assert "slower" in (project.path / "out.html").read_text()
+    result.stdout.re_match_lines([r".*memorization\[baseline\]  SLOWER  .*", r".*memorization +slower .*"])
+
+
+@pytest.mark.parametrize(("mode", "code"), [("warn", 0), ("pass", 0), ("fail", 1)])
+def test_what_slower_counts_as_is_an_option(project, recorded, mode, code):
+    result = compare(project, f"--mad-slower={mode}", "--mad-json=out.json", "-k", MEMORIZATION, "-W", "default")
+    assert result.ret == code
+    assert settings(project)[MEMORIZATION]["verdict"] == "slower"
+    assert ("SlowerWarning" in result.stdout.str()) == (mode == "warn")
+
+
+@pytest.mark.parametrize(
+    "table", ['slower = "warn:a known change"', 'slowers = { "baseline" = "pass:a known change" }']
+)
+def test_a_preset_says_it_for_a_setting_with_a_reason(project, recorded, table):
+    preset = project.path / "quick.toml"
+    preset.write_text(f"{preset.read_text()}{table}\n")
+    result = compare(project, "--mad-json=out.json", "-k", MEMORIZATION, "-W", "default")
+    assert result.ret == 0
+    assert settings(project)[MEMORIZATION]["detail"].endswith(": a known change")
+
+
+@pytest.mark.parametrize("text", ["warn", "pass:", "never", "fail:reason", 3])
+def test_a_preset_without_a_reason_is_refused(project, text):
+    (project.path / "quick.toml").write_text(f"{SLOW_PRESET}slower = {json.dumps(text)}\n")
+    result = run(project)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "slower is" in result.stderr.str() and "must be fail, warn:REASON or pass:REASON" in result.stderr.str()
+
+
+def test_a_cut_seed_is_found_again_where_it_stopped(project, recorded):
+    """A run after it says the same, from what the store kept, and trains no step twice."""
+    project.has_store = True
+    first = compare(project, "--mad-json=out.json", "-k", MEMORIZATION)
+    before = settings(project)[MEMORIZATION]
+    second = compare(project, "--mad-json=out.json", "-k", MEMORIZATION)
+    assert (first.ret, second.ret) == (1, 1)
+    again = settings(project)[MEMORIZATION]
+    for name in ("verdict", "detail", "steps", "scores"):
+        assert again[name] == before[name]
+    assert [t["curve"] for t in again["trials"]] == [t["curve"] for t in before["trials"]]
+
+
+def test_what_is_late_over_all_settings_by_a_little_fails_at_the_end(project, recorded):
+    """Here the recorded steps are put a little earlier than any seed reaches."""
+    text = json.loads((project.path / "b.json").read_text())
+    for entry in text["architectures"]["models"].values():
+        entry["steps"] = [5] * 15 + [600]  # which no first seed is behind, so each setting passes
+    (project.path / "b.json").write_text(json.dumps(text))
+    result = run(project, "--mad-baseline=b.json", "--junitxml=j.xml")
+    assert result.ret == 0  # 30 of 32 pairs are no rare sum of two settings
+    for entry in text["architectures"]["models"].values():
+        entry["steps"] = [5] * 16
+    (project.path / "b.json").write_text(json.dumps(text))
+    result = run(project, "--mad-baseline=b.json", "--mad-slower=pass")
+    assert result.ret == 0
+
+
+def test_too_few_recorded_seeds_leave_no_verdict_on_speed_and_the_header_says_so(project):
+    project.path.joinpath("quick.toml").write_text(SLOW_PRESET)
+    run(project, "--mad-update-baseline=b.json", "--mad-seeds=3")
+    result = compare(project, "--mad-json=out.json", "-k", MEMORIZATION)
+    assert result.ret == 0
+    assert settings(project)[MEMORIZATION]["pace"] is None
+    result.stdout.fnmatch_lines(["mad: baseline b.json*, speed in 0 of 2 settings"])
+
+
+def test_a_new_recording_says_how_the_steps_changed_and_keeps_the_first(project, recorded):
+    arch = slowed(project, 0.1)
+    update = ("--mad-preset=quick.toml", arch, *NO_CONTRACTS, "--mad-update-baseline=b.json")
+    result = project.bare(*update)
+    result.stdout.re_match_lines(
+        [
+            r"  models, memorization\[baseline\]: slower, \d\.\d\d \(\d\.\d\d to \d\.\d\d\) times as many steps to 0\.9 as before"
+        ]
+    )
+    second = read_entries(project.path / "b.json")["models"][MEMORIZATION]
+    assert second.first is not None
+    assert second.first.steps == recorded[MEMORIZATION].steps
+    result = project.bare(*update, "--mad-first-seed=40")
+    result.stdout.re_match_lines([r"  models, memorization\[baseline\]: .* as before, slower, .* times in the first"])
+    assert read_entries(project.path / "b.json")["models"][MEMORIZATION].first == second.first
+
+
+def test_a_baseline_of_schema_1_says_how_to_record_it_anew(project):
+    (project.path / "b.json").write_text('{"schema": 1, "architectures": {}}')
+    result = project.models("--mad-baseline=b.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert (
+        "--mad-baseline=b.json: is a baseline of schema 1, without steps to the mark; delete it and record it anew, "
+        "with --mad-update-baseline in place of --mad-baseline"
+    ) in result.stderr.str()
