@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -137,6 +138,7 @@ def conclude(
         parameters=told.parameters,
         state_size=told.state_size,
         seconds=round(seconds, 3),
+        seconds_per_step=seconds_per_step(sweeps),
         stored=all(sweep.stored for sweep in sweeps) and not found.late,
         device=choose_device(options.device).type,
         engine=choose_engine(options.engine),
@@ -160,6 +162,12 @@ def steps_by_seed(setting: Setting, mark: float | None, found: Seeds) -> dict[in
     return cut | {sweep.seed: steps_of_sweep(setting, mark, sweep) for sweep in found.sweeps}
 
 
+def seconds_per_step(sweeps: Sequence[Sweep]) -> float:
+    """Median over all trials, of a stored one as it was when it was trained."""
+    paces = [trial.seconds / trial.steps for sweep in sweeps for trial in sweep.trials]
+    return float(f"{statistics.median(paces):.3g}")
+
+
 def trial_results(found: Seeds) -> tuple[TrialResult, ...]:
     """What a report tells of all trials, by seed."""
     finished = [trial_result(trial) for sweep in found.sweeps for trial in sweep.trials]
@@ -175,7 +183,6 @@ def trial_result(trial: Trial) -> TrialResult:
         steps=trial.steps,
         stopped=trial.stopped,
         curve=shown(trial.curve),
-        seconds=round(trial.seconds, 3),
     )
 
 

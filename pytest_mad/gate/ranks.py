@@ -37,7 +37,8 @@ def critical(level: float, new: int, recorded: int) -> int | None:
     return _first_rare(level, orders_with(new, recorded))
 
 
-def first_seeds(recorded: Sequence[int]) -> tuple[int, ...]:
+@functools.cache
+def first_seeds(recorded: tuple[int, ...]) -> tuple[int, ...]:
     """How many orders give U = 0, 1, ... as the sum over settings, of each of which one new seed is compared.
 
     Seeds of different settings are independent, so the distribution is the convolution of the settings'.
@@ -50,13 +51,13 @@ def first_seeds(recorded: Sequence[int]) -> tuple[int, ...]:
 
 def pooled_chance_of(at_least: int, recorded: Sequence[int]) -> float:
     """P(sum of U >= ``at_least``) over settings with so many recorded seeds and one new seed each."""
-    counts = first_seeds(recorded)
+    counts = first_seeds(tuple(recorded))
     return sum(counts[max(0, at_least) :]) / sum(counts)
 
 
 def pooled_critical(level: float, recorded: Sequence[int]) -> int | None:
     """The smallest sum that is as rare as ``level`` or rarer; None where not even the largest is."""
-    return _first_rare(level, first_seeds(recorded))
+    return _first_rare(level, first_seeds(tuple(recorded)))
 
 
 def _first_rare(level: float, counts: Sequence[int]) -> int | None:

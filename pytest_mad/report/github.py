@@ -140,7 +140,7 @@ def _architecture(name: str, found: ArchitectureResult) -> Iterator[Line]:
         yield from _contracts(found.contracts)
     if found.settings:
         yield Line("")
-        numbers = ("score", "needed", "accuracy", "trivial", "steps", "time")
+        numbers = ("score", "needed", "accuracy", "trivial", "learned", "time")
         yield from _table(("setting", "verdict"), numbers)
         yield from (_setting(setting, record) for setting, record in found.settings.items())
 
@@ -167,7 +167,7 @@ def _setting(name: str, result: SettingResult) -> Line:
         score_text(result.needed),
         accuracy_text(result.accuracy),
         accuracy_text(result.trivial),
-        count_text(sum(trial.steps for trial in result.trials)),
+        count_text(result.learned),
         "stored" if result.stored else seconds_text(result.seconds),
     )
 

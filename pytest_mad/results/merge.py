@@ -16,7 +16,7 @@ from pytest_mad.common.files import FileError
 from pytest_mad.common.packages import minor
 
 from .gaps import absent
-from .result import ArchitectureResult, ContractResult, Environment, ItemResult, Run, SettingResult, Shards, TrialResult
+from .result import ArchitectureResult, ContractResult, Environment, ItemResult, Run, SettingResult, Shards
 from .result_file import run_of
 from .verdicts import fails, pooled
 
@@ -25,7 +25,7 @@ Files = Mapping[str, Run]
 Item = TypeVar("Item", SettingResult, ContractResult)
 #: Of two measurements of one setting these may differ: a stored result takes no time, and may have taken two attempts;
 #: schema 1 knew no whole.
-_OF_THE_RUN = ("seconds", "stored", "device", "attempts", "preset_tasks")
+_OF_THE_RUN = ("seconds", "seconds_per_step", "stored", "device", "attempts", "preset_tasks")
 
 
 class Merged(NamedTuple):
@@ -133,17 +133,10 @@ def _once(all_of_them: Iterable[tuple[str, str, Item]]) -> list[Item]:
     for file, name, result in all_of_them:
         first, known = found.setdefault((result.architecture, name), (file, result))
         keys = [field.name for field in fields(known) if field.name not in _OF_THE_RUN]
-        differing = [key for key in keys if _timeless(getattr(known, key)) != _timeless(getattr(result, key))]
+        differing = [key for key in keys if getattr(known, key) != getattr(result, key)]
         if differing:
             raise FileError(_contradiction(f"{result.architecture}, {name}", differing, (first, known), (file, result)))
     return [found[key][1] for key in sorted(found, key=_natural)]
-
-
-def _timeless(value: object) -> object:
-    """A field without the time that its trials took, which is another on another machine."""
-    if not isinstance(value, tuple):
-        return value
-    return tuple(replace(one, seconds=None) if isinstance(one, TrialResult) else one for one in value)
 
 
 def _contradiction(what: str, differing: list[str], *found: tuple[str, ItemResult]) -> str:

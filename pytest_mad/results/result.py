@@ -7,7 +7,6 @@ annotations are the form of the result file.
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, TypeVar
@@ -56,8 +55,6 @@ class TrialResult:
     stopped: Literal["solved", "hopeless", "budget", "late"]
     #: validation accuracy by step
     curve: tuple[CurvePoint, ...]
-    #: that it took; null where nobody measured
-    seconds: Positive | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +124,8 @@ class SettingResult:
     parameters: Count | None = None
     state_size: Count | None = None
     seconds: Positive = 0.0
+    #: of training, evaluations included: the median over the trials
+    seconds_per_step: Positive | None = None
     stored: bool = False
     device: str = "cpu"
     engine: str = "loop"
@@ -170,12 +169,6 @@ class SettingResult:
         """Median steps to the mark over the seeds, of two the later; None where half of them did not reach it."""
         ordered = sorted((steps for _, steps in self.steps), key=lambda steps: (steps is None, steps))
         return ordered[len(ordered) // 2] if ordered else None
-
-    @property
-    def seconds_per_step(self) -> float | None:
-        """Median over the trials whose time is known, evaluations included."""
-        paces = [trial.seconds / trial.steps for trial in self.trials if trial.seconds is not None and trial.steps]
-        return float(f"{statistics.median(paces):.3g}") if paces else None
 
     @property
     def needed(self) -> float | None:

@@ -79,17 +79,19 @@ def _from_1(content: Content) -> None:
 def _from_2(content: Content) -> None:
     """Schema 2 knew no steps to a mark."""
     for keys, setting in named_objects(content, "architectures", "settings"):
-        for key, unknown in (("mark", None), ("steps", []), ("pace", None), ("slower", "fail")):
+        new: tuple[tuple[str, Plain], ...] = (
+            ("mark", None),
+            ("steps", []),
+            ("pace", None),
+            ("slower", "fail"),
+            ("seconds_per_step", None),
+        )
+        for key, unknown in new:
             _refuse(key, setting, *keys)
             setting[key] = unknown
-        trials = setting.get("trials")
-        for i, trial in enumerate(trials if isinstance(trials, list) else ()):
-            if isinstance(trial, dict):
-                _refuse("seconds", trial, *keys, "trials", i)
-                trial["seconds"] = None
 
 
-def _refuse(key: str, found: Content, *keys: str | int) -> None:
+def _refuse(key: str, found: Content, *keys: str) -> None:
     """A key of a later schema."""
     if key in found:
         raise WrongError(f"has an unknown key {key!r}", *keys)

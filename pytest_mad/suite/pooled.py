@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 
 import pytest
@@ -20,17 +19,23 @@ def report_late(session: pytest.Session, settings: Iterable[SettingResult]) -> N
 
     It has no item: what it judges is known when all items have run, and in the controller alone.
     """
-    mode = options_of(session.config).slower
-    settings = list(settings)
+    settings, mode = list(settings), options_of(session.config).slower
     for name in dict.fromkeys(result.architecture for result in settings):
         found = pooled(result for result in settings if result.architecture == name)
         if found is None or found.outcome != "slower" or mode == "pass":
             continue
         line = f"slower: {found.detail}"
-        if mode == "warn":
-            warnings.warn(f"{name}: {line}", SlowerWarning, stacklevel=1)
-        else:
+        if mode == "fail" or not _warns(session.config, f"{name}: {line}"):
             session.config.hook.pytest_runtest_logreport(report=_failed(f"{ROOT}::{name}::speed", line))
+
+
+def _warns(config: pytest.Config, line: str) -> bool:
+    """Warn, if the project makes no errors of warnings. No test runs that pytest could catch it in."""
+    try:
+        config.issue_config_time_warning(SlowerWarning(line), stacklevel=1)
+    except SlowerWarning:
+        return False
+    return True
 
 
 def _failed(nodeid: str, line: str) -> pytest.TestReport:

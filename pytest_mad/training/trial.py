@@ -136,20 +136,17 @@ def train_trial(
 ) -> tuple[Trial, nn.Module]:
     """Train one model, which ``build`` puts on the device, and return what was found and the model in evaluation mode.
 
-    ``loss_at`` says how a step, counted from 1, computes its loss. Batches go through the model in
-    ``parts``, for less memory: the gradient is the same up to rounding. A pure function of its arguments, ``progress``
-    and ``checkpoints`` apart: from a checkpoint it goes on as if it had never stopped. Raises :class:`TrialError` when
-    the loss is NaN or infinite and when ``time.monotonic()`` passes ``deadline``, and :class:`LateError` where
-    ``is_late`` says so of a curve that has not ended.
+    ``loss_at`` says how a step, counted from 1, computes its loss. Batches go through the model in ``parts``, for less
+    memory: the gradient is the same up to rounding. A pure function of its arguments, ``progress`` and ``checkpoints``
+    apart: from a checkpoint it goes on as if it had never stopped. Raises :class:`TrialError` when the loss is NaN or
+    infinite, when ``time.monotonic()`` passes ``deadline``, and (``LateError``) where ``is_late`` says so of its curve.
     """
     started, recipe = time.monotonic(), setting.recipe
     total = recipe.total_steps(setting.params.num_train_examples)
     model = initial_model(build, setting, point, seed, device)
     with one_thread(device), seeded("train", *identity(setting, point, seed)):
         training = Training(model=model, optimizer=make_optimizer(model, recipe, point))
-        if checkpoints:
-            checkpoints.resume(training)
-            check_late(training, point, seed, is_late)
+        resume(training, checkpoints, point, seed, is_late)
         train, validation = to_device(data.train, device), to_device(data.validation, device)
         batches = shuffled_batches(train, recipe.batch_size, seed, training.step)
         next_evaluation = recipe.evaluation_after(training.step, total)
@@ -170,8 +167,7 @@ def train_trial(
             stopped = ending(setting, training.curve, total)
             if stopped is None:
                 next_evaluation = recipe.evaluation_after(step, total)
-                go_on(training, setting, checkpoints, deadline, is_late)
-                check_late(training, point, seed, is_late)
+                go_on(training, setting, point, seed, checkpoints, deadline, is_late)
         trial = Trial(
             point=point,
             seed=seed,
@@ -185,21 +181,31 @@ def train_trial(
     return trial, model.eval()
 
 
-def go_on(
-    training: Training, setting: Setting, checkpoints: Checkpoints | None, deadline: float, is_late: IsLate
-) -> None:
-    """Keep a training that was just evaluated; raise :class:`OutOfTimeError` where its time is up."""
-    is_out_of_time = time.monotonic() > deadline
+def resume(training: Training, checkpoints: Checkpoints | None, point: Point, seed: int, is_late: IsLate) -> None:
+    """Bring a training to where an earlier one stopped; raise :class:`LateError` where that one was cut."""
     if checkpoints:
-        checkpoints.save(training, is_last=is_out_of_time or is_late(training.curve))
-    if is_out_of_time:
-        raise out_of_time(setting, *training.curve[-1])
-
-
-def check_late(training: Training, point: Point, seed: int, is_late: IsLate) -> None:
-    """Raise :class:`LateError` for a training that is, also where an earlier run cut it."""
+        checkpoints.resume(training)
     if training.curve and is_late(training.curve):
         raise LateError(point, seed, training.curve)
+
+
+def go_on(
+    training: Training,
+    setting: Setting,
+    point: Point,
+    seed: int,
+    checkpoints: Checkpoints | None,
+    deadline: float,
+    is_late: IsLate,
+) -> None:
+    """Keep a training that was just evaluated; raise :class:`OutOfTimeError` or :class:`LateError` where it ends."""
+    is_out_of_time, is_cut = time.monotonic() > deadline, is_late(training.curve)
+    if checkpoints:
+        checkpoints.save(training, is_last=is_out_of_time or is_cut)
+    if is_cut:
+        raise LateError(point, seed, training.curve)
+    if is_out_of_time:
+        raise out_of_time(setting, *training.curve[-1])
 
 
 def identity(setting: Setting, point: Point, seed: int) -> tuple[object, ...]:

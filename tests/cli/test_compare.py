@@ -118,7 +118,7 @@ def test_it_takes_two_files(mad, files):
         ("bad.json", b"", "is not JSON: Expecting value: line 1 column 1 (char 0)"),
         ("bad.json", json.dumps(OLD)[:200].encode(), "is not JSON: "),
         ("bad.json", b"\x80\x04\x95", "is not JSON: 'utf-8' codec can't decode byte 0x80"),
-        ("bad.json", b'{"schema": 3}', "schema is 3, but must be 1 or 2"),
+        ("bad.json", b'{"schema": 4}', "schema is 4, but must be 1 or 2 or 3"),
         ("bad.json", json.dumps(OLD | {"preset": None}).encode(), "preset is None, but must be text"),
         ("bad.json", json.dumps(OLD | {"more": None}).encode(), "the file has an unknown key 'more'"),
         ("bad.json", json.dumps(OLD | {"architectures": {}}).encode(), "holds no results"),

@@ -50,9 +50,9 @@ def test_the_tables_are_those_of_a_run(mad, folder):
     assert done.out == [
         "mine (tiny, 1,000 parameters for in-context-recall)",
         "  1 contract holds",
-        "                           verdict score needed accuracy trivial steps seconds",
-        "  in-context-recall        pass    0.990  0.900    0.995   0.500    20     0.0",
-        "  noisy-in-context-recall  pass    0.950  0.900    0.975   0.500    20     0.0",
+        "                           verdict score needed accuracy trivial learned seconds",
+        "  in-context-recall        pass    0.990  0.900    0.995   0.500       -     0.0",
+        "  noisy-in-context-recall  pass    0.950  0.900    0.975   0.500       -     0.0",
         "  MAD score 0.985, normalised 0.970 (mean over 2 tasks)",
         "2 files, 3 results; none fails",
     ]
@@ -147,8 +147,8 @@ def test_a_report_that_cannot_be_made_takes_no_other_with_it(mad, folder, monkey
         ("no*.json", None, "no file has a name like this"),
         (".", None, "cannot be read: Is a directory"),
         ("bad.json", "", "is not JSON: Expecting value: line 1 column 1 (char 0)"),
-        ("bad.json", '{"schema": 3}', "schema is 3, but must be 1 or 2"),
-        ("bad.json", '{"schema": 2}', "the file has no 'preset'"),
+        ("bad.json", '{"schema": 4}', "schema is 4, but must be 1 or 2 or 3"),
+        ("bad.json", '{"schema": 3}', "the file has no 'preset'"),
         ("bad.json", json.dumps(FIRST | {"preset": None}), "preset is None, but must be text"),
         ("bad.json", json.dumps(FIRST | {"shards": [{"suite": "", "of": 2, "parts": [3]}]}), "shards[0].parts[0] is 3"),
         ("bad.json", json.dumps(FIRST | {"shards": [{"suite": "", "of": 2, "parts": []}]}), "shards[0].parts is []"),

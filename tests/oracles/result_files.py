@@ -40,7 +40,6 @@ def measured(setting: str = "memorization[baseline]", normalized: float | None =
         "steps": 20,
         "stopped": "solved",
         "curve": [[10, 0.5], [20, 1]],
-        "seconds": 0.5,
     }
     trained: dict[str, Any] = {
         "trials": [trial],
@@ -184,7 +183,6 @@ def trials(draw: st.DrawFn) -> dict[str, Any]:
         "seed": draw(st.integers(0, 2**70)),
         "steps": draw(st.integers(0, 20_000)),
         "stopped": draw(st.sampled_from(["solved", "hopeless", "budget", "late"])),
-        "seconds": draw(st.none() | st.floats(0, 1e6)),
         "curve": draw(st.lists(st.tuples(st.integers(1, 20_000), _shares).map(list), max_size=3)),
     }
 
@@ -207,6 +205,7 @@ def results(draw: st.DrawFn) -> dict[str, Any]:
         "recipe": draw(st.sampled_from(["00ff", "00ff", "ff00", ""])),
         "state_size": draw(st.none() | st.integers(0, 10**6)),
         "seconds": draw(st.floats(0, 1e6)),
+        "seconds_per_step": draw(st.none() | st.floats(0, 1e6)),
         "metric": draw(st.sampled_from(["accuracy", "accuracy", "compat"])),
         "attempts": draw(st.lists(attempts(), max_size=2)),
     }

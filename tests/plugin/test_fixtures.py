@@ -206,7 +206,7 @@ def test_without_exactly_one_architecture_the_test_says_what_to_do(own, project,
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("task=['memorization']", "takes preset=, tasks=, threshold= and contracts=, not task"),
+        ("task=['memorization']", "takes preset=, tasks=, threshold=, contracts= and slower=, not task"),
         (
             "contracts='gradients=off:x'",
             "contracts= of the mad marker is 'gradients=off:x', but must be a list of NAME=fail",
@@ -220,7 +220,7 @@ def test_without_exactly_one_architecture_the_test_says_what_to_do(own, project,
             "contracts=['gradient=warn']",
             "contracts= of the mad marker: unknown contract 'gradient'; did you mean 'gradients'?",
         ),
-        ("'memorization'", "takes preset=, tasks=, threshold= and contracts=, not 'memorization'"),
+        ("'memorization'", "takes preset=, tasks=, threshold=, contracts= and slower=, not 'memorization'"),
         ("preset='smok'", "did you mean 'smoke'?"),
         ("tasks=['memorisation']", "did you mean 'memorization'?"),
         ("tasks='memorization'", "tasks="),

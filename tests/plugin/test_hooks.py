@@ -79,7 +79,7 @@ def comparable(content):
     content = json.loads(json.dumps(content))
     for one in content["architectures"].values():
         for setting in one["settings"].values():
-            setting["seconds"] = 0
+            setting["seconds"] = setting["seconds_per_step"] = 0
     return content | {"command": ""}
 
 

@@ -175,7 +175,7 @@ def without_times(results):
     text = json.dumps(results, sort_keys=True)
 
     def plain(found):
-        return {key: value for key, value in found.items() if key not in ("seconds", "stored")}
+        return {key: value for key, value in found.items() if key not in ("seconds", "seconds_per_step", "stored")}
 
     return json.loads(text, object_hook=plain)
 

@@ -29,6 +29,10 @@ SETTING_KEYS = {
     "threshold": float,
     "baseline": type(None),
     "scores": list,
+    "mark": float,
+    "steps": list,
+    "pace": type(None),
+    "slower": str,
     "recipe": str,
     "tolerant": bool,
     "note": str,
@@ -38,6 +42,7 @@ SETTING_KEYS = {
     "best": dict,
     "trials": list,
     "seconds": float,
+    "seconds_per_step": float,
     "stored": bool,
     "device": str,
     "engine": str,
@@ -48,7 +53,7 @@ SETTING_KEYS = {
 def scores(content):
     """What must not depend on how a run was started: everything but durations."""
     return {
-        (name, setting): {key: value for key, value in found.items() if key != "seconds"}
+        (name, setting): {key: value for key, value in found.items() if not key.startswith("seconds")}
         for name, architecture in content["architectures"].items()
         for setting, found in architecture["settings"].items()
     }

@@ -36,7 +36,7 @@ def scores(project):
     """What the result file says of every setting, apart from times."""
     (found,) = project.results("r.json")["architectures"].values()
     return {
-        name: {k: v for k, v in one.items() if k not in ("seconds", "stored")}
+        name: {k: v for k, v in one.items() if k not in ("seconds", "seconds_per_step", "stored")}
         for name, one in found["settings"].items()
     }
 

@@ -233,6 +233,18 @@ def _case_facts(found: SettingResult) -> Facts:
     if len(found.scores) > 1:
         seeds = ", ".join(f"{score_text(score)} (seed {seed})" for seed, score in found.scores)
         facts.append(("seeds", seeds))
+    return facts + _speed_facts(found)
+
+
+def _speed_facts(found: SettingResult) -> Facts:
+    """How soon each seed learned, and how soon the recorded ones did."""
+    if found.mark is None:
+        return []
+    told = [count_text(steps) if steps else "not learned" for _, steps in found.steps]
+    facts = [(f"steps to {found.mark:g}", ", ".join(told))]
+    if found.pace:
+        solved, seeds = found.pace.solved, counted(len(found.pace.recorded), "seed")
+        facts.append(("recorded steps", f"{solved[0]:,} to {solved[-1]:,} in {seeds}"))
     return facts
 
 

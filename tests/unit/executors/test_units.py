@@ -33,7 +33,7 @@ def test_trials_that_wait_for_no_other_are_units_of_their_own():
     assert trials(PAPER) == [(0, point) for point in points]
     assert trials(PAPER, seeds=2, first_seed=5) == [(seed, point) for seed in (5, 6) for point in points]
     (point,) = SMOKE.recipe.points
-    assert trials(SMOKE, record=True) == [(seed, point) for seed in range(10)]
+    assert trials(SMOKE, record=True) == [(seed, point) for seed in range(16)]
 
 
 def test_contracts_go_out_first_and_then_the_longest():

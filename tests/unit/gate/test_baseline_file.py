@@ -19,6 +19,7 @@ from pytest_mad.gate import baseline as module
 from pytest_mad.gate.baseline import (
     BaselineError,
     Entry,
+    First,
     another_machine,
     check_fits,
     load_baseline,
@@ -40,11 +41,28 @@ ENTRY = Entry(
     device="cpu",
     first_seed=0,
     scores=(0.975, 0.98),
+    mark=0.9,
+    steps=(150, None),
+    seconds_per_step=0.01,
+    first=First(scores=(0.97,), mark=0.9, steps=(140,)),
 )
-GOOD = {"mine": {RECALL: ENTRY, "compression[vocab_size=16]": replace(ENTRY, scores=(-0.5,))}, "other": {RECALL: ENTRY}}
+UNMARKED = replace(ENTRY, scores=(-0.5,), mark=None, steps=(), seconds_per_step=None, first=None)
+GOOD = {"mine": {RECALL: ENTRY, "compression[vocab_size=16]": UNMARKED}, "other": {RECALL: ENTRY}}
 
 names = st.from_regex(r"[A-Za-z0-9_.-]+", fullmatch=True)
-entries = st.builds(
+step_counts = st.none() | st.integers(0, 10_000)
+
+
+@st.composite
+def entries(draw):
+    """With steps for every score, or with none and no mark."""
+    entry = draw(_entries)
+    if draw(st.booleans()):
+        return entry
+    return replace(entry, mark=draw(st.floats(0, 1)), steps=tuple(draw(step_counts) for _ in entry.scores))
+
+
+_entries = st.builds(
     Entry,
     preset=st.text(),
     params=st.dictionaries(st.text(), st.integers() | st.floats(0, 1) | st.booleans() | st.text()),
@@ -54,8 +72,18 @@ entries = st.builds(
     device=st.text(),
     first_seed=st.integers(0, 99),
     scores=st.lists(st.floats(-3, 1.1), min_size=1, max_size=4).map(tuple),
+    mark=st.none(),
+    steps=st.just(()),
+    seconds_per_step=st.none() | st.floats(0, 9),
+    first=st.none()
+    | st.builds(
+        First,
+        scores=st.lists(st.floats(-3, 1.1), max_size=3).map(tuple),
+        mark=st.none() | st.floats(0, 1),
+        steps=st.lists(step_counts, max_size=3).map(tuple),
+    ),
 )
-tables = st.dictionaries(names, st.dictionaries(st.sampled_from([RECALL, "a[b]", "a[k=0.5]"]), entries, min_size=1))
+tables = st.dictionaries(names, st.dictionaries(st.sampled_from([RECALL, "a[b]", "a[k=0.5]"]), entries(), min_size=1))
 
 
 @pytest.fixture
@@ -91,7 +119,8 @@ def test_a_merge_replaces_what_is_new_and_keeps_the_rest(old, new):
     assert {(a, s) for a in both for s in both[a]} == {(a, s) for t in (old, new) for a in t for s in t[a]}
     for name, table in both.items():
         for setting, entry in table.items():
-            assert entry == new.get(name, {}).get(setting, old.get(name, {}).get(setting))
+            found = new.get(name, {}).get(setting, old.get(name, {}).get(setting))
+            assert replace(entry, first=None) == replace(found, first=None)
 
 
 def written(text):
@@ -105,7 +134,7 @@ def changed(**changes):
     """One entry with other values; ... takes a key away."""
     data = plain(ENTRY) | changes
     data = {key: value for key, value in data.items() if value is not ...}
-    return written(json.dumps({"schema": 1, "architectures": {"mine": {RECALL: data}}}))
+    return written(json.dumps({"schema": 2, "architectures": {"mine": {RECALL: data}}}))
 
 
 class Runs:
@@ -122,32 +151,38 @@ BAD = {
     "not UTF-8": (written(b"\xff\xfe{}"), "is not JSON"),
     "a list": (written("[]"), "holds a list, but must hold an object"),
     "pickled": (written(pickle.dumps(Runs())), "is not JSON"),
-    "another schema": (written('{"schema": 2, "architectures": {}}'), "is no baseline: schema is 2, but must be 1"),
+    "another schema": (written('{"schema": 3, "architectures": {}}'), "is no baseline: schema is 3, but must be 2"),
+    "the first schema": (
+        written('{"schema": 1, "architectures": {}}'),
+        "is a baseline of schema 1, without steps to the mark; delete it and record it anew, with --mad-update-baseline",
+    ),
     "no schema": (written("{}"), "is no baseline: the file has no 'schema'"),
     "a true schema": (written('{"schema": true, "architectures": {}}'), "is no baseline: schema is True"),
     "a result file": (
         written('{"schema": 1, "preset": "smoke", "architectures": {}}'),
         "is a result file of --mad-json, not a baseline",
     ),
-    "no architectures": (written('{"schema": 1}'), "is no baseline: the file has no 'architectures'"),
-    "a list of architectures": (written('{"schema": 1, "architectures": []}'), "is no baseline: architectures is []"),
+    "no architectures": (written('{"schema": 2}'), "is no baseline: the file has no 'architectures'"),
+    "a list of architectures": (written('{"schema": 2, "architectures": []}'), "is no baseline: architectures is []"),
     "a list of settings": (
-        written('{"schema": 1, "architectures": {"a": []}}'),
+        written('{"schema": 2, "architectures": {"a": []}}'),
         "is no baseline: architectures.a is [], but must be an object",
     ),
     "an odd architecture": (
-        written('{"schema": 1, "architectures": {"<script>": {}}}'),
+        written('{"schema": 2, "architectures": {"<script>": {}}}'),
         "is no baseline: architectures has the name '<script>', but names have letters",
     ),
     "an odd setting": (
-        written('{"schema": 1, "architectures": {"a": {"recall": {}}}}'),
+        written('{"schema": 2, "architectures": {"a": {"recall": {}}}}'),
         "is no baseline: architectures.a has the name 'recall', but settings are named task[baseline]",
     ),
     "an entry that is none": (
-        written('{"schema": 1, "architectures": {"a": {"t[baseline]": 3}}}'),
+        written('{"schema": 2, "architectures": {"a": {"t[baseline]": 3}}}'),
         'is no baseline: architectures.a["t[baseline]"] is 3, but must be an object',
     ),
     "a key too few": (changed(scores=...), f"{AT} has no 'scores'"),
+    "a step too few": (changed(steps=[150]), f"{AT}.steps is [150], but must be one number or null for each score"),
+    "steps without a mark": (changed(mark=None), f"{AT}.steps is [150, None], but must be one number or null"),
     "a key too many": (
         changed(score=1),
         f"{AT} has an unknown key 'score'; did you mean 'scores'?",
@@ -270,7 +305,27 @@ def test_a_finished_setting_is_recorded_whatever_its_verdict():
     """Scores of six digits, rounded down: a seed must never fall below its own record."""
     for verdict in ("pass", "fail", "regress"):
         (entry,) = recorded([result(verdict=verdict)], "2.13.0+cpu")["mine"].values()
-        assert entry == replace(ENTRY, first_seed=3, scores=(0.987654, -0.123457))
+        unmarked = replace(ENTRY, mark=None, steps=(), seconds_per_step=None, first=None)
+        assert entry == replace(unmarked, first_seed=3, scores=(0.987654, -0.123457))
+
+
+def test_steps_are_recorded_with_their_mark():
+    found = result(mark=0.9, steps=((3, 150), (4, None)), seconds_per_step=0.01)
+    (entry,) = recorded([found], "2.13.0+cpu")["mine"].values()
+    assert (entry.mark, entry.steps, entry.seconds_per_step) == (0.9, (150, None), 0.01)
+
+
+@pytest.mark.parametrize(("change", "keeps"), [({}, True), ({"recipe": "ff"}, False), ({"mark": 0.8}, False)])
+def test_a_new_entry_remembers_the_first_of_its_kind(change, keeps):
+    """However often it is recorded anew; not one of another recipe."""
+    first = replace(ENTRY, first=None)
+    second = replace(first, steps=(200, 210), **change)
+    third = replace(second, steps=(300, 310))
+    once = merged({"mine": {RECALL: first}}, {"mine": {RECALL: second}})
+    twice = merged(once, {"mine": {RECALL: third}})["mine"][RECALL]
+    expected = first if keeps else second
+    assert twice.first is not None
+    assert (twice.first.steps, twice.first.scores) == (expected.steps, expected.scores)
 
 
 @pytest.mark.parametrize("change", [{"verdict": v} for v in ("error", "inconclusive", "skipped")] + [{"scores": ()}])

@@ -47,7 +47,7 @@ def test_the_critical_value_is_the_smallest_that_is_rare_enough(new, recorded, l
 @pytest.mark.parametrize("recorded", [[3], [2, 2], [1, 2, 3], [4, 1]])
 def test_the_pooled_distribution_is_that_of_independent_settings(recorded):
     sums = [sum(each) for each in itertools.product(*(range(number + 1) for number in recorded))]
-    assert first_seeds(recorded) == tuple(sums.count(u) for u in range(sum(recorded) + 1))
+    assert first_seeds(tuple(recorded)) == tuple(sums.count(u) for u in range(sum(recorded) + 1))
     for at_least in range(sum(recorded) + 2):
         assert pooled_chance_of(at_least, recorded) == pytest.approx(sum(u >= at_least for u in sums) / len(sums))
 

@@ -49,6 +49,10 @@ def setting(task="compression", normalized=0.95, verdict="pass", **changes):
         "threshold": 0.9,
         "baseline": None,
         "scores": [[0, normalized]] if is_scored else [],
+        "mark": 0.9 if is_scored else None,
+        "steps": [[0, 400]] if is_scored else [],
+        "pace": None,
+        "slower": "fail",
         "recipe": "ab",
         "verdict": verdict,
         "tolerant": False,
@@ -59,6 +63,7 @@ def setting(task="compression", normalized=0.95, verdict="pass", **changes):
         "best": {"lr": 1e-3, "weight_decay": 0.0, "seed": 0} if is_scored else None,
         "trials": [trial()] if is_scored else [],
         "seconds": 12.5,
+        "seconds_per_step": 0.01 if is_scored else None,
         "stored": False,
         "device": "cpu",
         "engine": "loop",
@@ -103,7 +108,7 @@ def architecture(settings, contracts=None, **changes):
 
 def content(architectures, **changes):
     return {
-        "schema": 2,
+        "schema": 3,
         "preset": "smoke",
         "preset_tasks": {},
         "command": "pytest --mad-arch=models:make_model",

@@ -90,11 +90,11 @@ def test_failures_come_first_then_a_table_per_architecture_then_where_from():
     assert rows(text) == [
         ["architecture", "failing", "verdict", "score", "needed", "why"],
         ["bad", "compression[vocab_size=32]", "fail", "0.499", "0.900", reason],
-        ["setting", "verdict", "score", "needed", "accuracy", "trivial", "steps", "time"],
-        ["compression[vocab_size=32]", "fail", "0.499", "0.900", "0.750", "0.500", "0", "12.3 s"],
-        ["selective-copying", "pass", "1.000", "0.900", "1.000", "0.500", "0", "12.3 s"],
-        ["setting", "verdict", "score", "needed", "accuracy", "trivial", "steps", "time"],
-        ["memorization", "pass", "1.000", "0.900", "1.000", "0.500", "0", "12.3 s"],
+        ["setting", "verdict", "score", "needed", "accuracy", "trivial", "learned", "time"],
+        ["compression[vocab_size=32]", "fail", "0.499", "0.900", "0.750", "0.500", "–", "12.3 s"],
+        ["selective-copying", "pass", "1.000", "0.900", "1.000", "0.500", "–", "12.3 s"],
+        ["setting", "verdict", "score", "needed", "accuracy", "trivial", "learned", "time"],
+        ["memorization", "pass", "1.000", "0.900", "1.000", "0.500", "–", "12.3 s"],
     ]
     assert "**MAD score 0.875**, normalised 0.750; 1,234 parameters" in text
 

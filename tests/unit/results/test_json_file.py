@@ -131,7 +131,7 @@ def test_the_result_file_has_the_form_of_schema_3():
     setting = mine["settings"]["memorization[baseline]"]
     promised = """task task_version params accuracy accuracy_compat metric sequence_accuracy normalized oracle trivial
         threshold baseline scores mark steps pace recipe verdict tolerant slower note detail parameters best trials
-        seconds stored device engine attempts"""
+        seconds seconds_per_step stored device engine attempts"""
     assert set(setting) == set(promised.split())
     assert setting["params"] == {"vocab_size": 16}
     assert mine["settings"]["selective-copying[baseline]"]["detail"] == "no luck"

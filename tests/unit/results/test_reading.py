@@ -98,9 +98,8 @@ def as_schema_2(found):
     """What the version before this one would have written: nothing of steps to a mark."""
     for one in found["architectures"].values():
         for setting in one["settings"].values():
-            del setting["mark"], setting["steps"], setting["pace"], setting["slower"]
-            for trial in setting["trials"]:
-                del trial["seconds"]
+            for key in ("mark", "steps", "pace", "slower", "seconds_per_step"):
+                del setting[key]
     return found | {"schema": 2}
 
 
@@ -108,9 +107,7 @@ def as_read_from_schema_2(found):
     """The same without what that version did not write."""
     for one in found["architectures"].values():
         for setting in one["settings"].values():
-            setting |= {"mark": None, "steps": [], "pace": None, "slower": "fail"}
-            for trial in setting["trials"]:
-                trial["seconds"] = None
+            setting |= {"mark": None, "steps": [], "pace": None, "slower": "fail", "seconds_per_step": None}
     return found
 
 

@@ -43,7 +43,7 @@ def test_an_attribute_is_called_like_its_flag(name):
     assert ROWS[name].fills is None or ROWS[name].repeatable
 
 
-@pytest.mark.parametrize("name", ["inconclusive", "device", "engine", "executor"])
+@pytest.mark.parametrize("name", ["inconclusive", "slower", "device", "engine", "executor"])
 def test_the_choices_are_those_of_the_help(name):
     choices = typing.get_args(TYPES[name])
     assert "|".join(choices) == ROWS[name].metavar
@@ -55,6 +55,7 @@ def test_without_any_option_each_has_its_default(configured):
     assert {name: value for name, value in found.items() if value not in (None, (), False)} == {
         "preset": "smoke",
         "inconclusive": "fail",
+        "slower": "fail",
         "device": "auto",
         "gpus": "auto",
         "trials_per_gpu": 2,
