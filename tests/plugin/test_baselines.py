@@ -120,7 +120,8 @@ def test_the_line_of_a_setting_under_way_tells_the_seed(project, monkeypatch):
 def test_workers_and_order_do_not_change_a_recording(project, recorded):
     project.models("--mad-update-baseline=again.json", "--mad-seeds=3", "-n", "2", *NO_CONTRACTS)
     again, first = (
-        re.sub(r'"seconds_per_step": [^,]+,', "", (project.path / name).read_text()) for name in ("again.json", "b.json")
+        re.sub(r'"seconds_per_step": [^,]+,', "", (project.path / name).read_text())
+        for name in ("again.json", "b.json")
     )
     assert again == first
 

@@ -356,12 +356,12 @@ def without_times(text):
 
 
 def test_the_result_file_has_every_promised_key(project):
-    """Schema 2 of the design, with plain values of the promised types."""
+    """Schema 3 of the design, with plain values of the promised types."""
     project.models("--mad-json=out.json")
     content = project.results()
     keys = "architectures command cut_short environment preset preset_tasks schema shards"
     assert sorted(content) == keys.split()
-    assert content["schema"] == 2 and content["preset"] == "tiny"
+    assert content["schema"] == 3 and content["preset"] == "tiny"
     assert content["preset_tasks"] == {"memorization": 2, "in-context-recall": 1}
     environment = content["environment"]
     assert sorted(environment) == ["device", "plugin", "python", "torch"]
@@ -448,6 +448,7 @@ def test_junit_has_short_scalar_properties(project):
             *("mad.verdict", "mad.score", "mad.accuracy", "mad.accuracy_compat", "mad.sequence_accuracy"),
             *("mad.threshold", "mad.oracle", "mad.trivial", "mad.steps", "mad.lr", "mad.weight_decay", "mad.seed"),
             *("mad.seconds", "mad.device", "mad.seeds"),
+            *(["mad.learned"] if setting["steps"][0][1] else []),
         }
         assert own["mad.verdict"] == setting["verdict"] and own["mad.device"] == "cpu"
         assert float(own["mad.score"]) == pytest.approx(setting["normalized"], abs=1e-4)

@@ -58,7 +58,8 @@ def settings(project, name="out.json"):
     architectures = project.results(name)["architectures"]
     return {
         architecture: {
-            setting: {k: v for k, v in one.items() if not k.startswith("seconds")} for setting, one in found["settings"].items()
+            setting: {k: v for k, v in one.items() if not k.startswith("seconds")}
+            for setting, one in found["settings"].items()
         }
         for architecture, found in architectures.items()
     }

@@ -128,7 +128,7 @@ def test_a_recording_in_shards_makes_one_baseline(project):
 
 def test_the_command_that_records_a_missing_entry_does_so_without_shards(project):
     """Whichever shard the entry's setting falls to."""
-    (project.path / "line.json").write_text('{"schema": 1, "architectures": {}}')
+    (project.path / "line.json").write_text('{"schema": 2, "architectures": {}}')
     result = shard(project, 3, 3, "--mad-baseline=line.json", "-k", "not contract")
     lines = [line for line in result.outlines if "--mad-update-baseline=line.json" in line]
     assert lines and all("--mad-shard" not in line for line in lines)
