@@ -42,8 +42,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "mad(preset=None, tasks=None, threshold=None, contracts=()): which MAD settings mad_result and mad_setting run "
-        "through, and how contracts are asked.",
+        "mad(preset=None, tasks=None, threshold=None, slower=None, contracts=()): which MAD settings mad_result and "
+        "mad_setting run through, what learning slower than the baseline does, and how contracts are asked.",
     )
     config.stash[SESSION] = session = Session(config)
     config.pluginmanager.register(session.records, "mad-records")

@@ -49,6 +49,7 @@ FLAGS = [
     "--mad-ray-address",
     "--mad-seeds",
     "--mad-shard",
+    "--mad-slower",
     "--mad-store",
     "--mad-tasks",
     "--mad-threshold",
@@ -74,6 +75,7 @@ INI = [
     "mad_preset",
     "mad_ray_address",
     "mad_seeds",
+    "mad_slower",
     "mad_store",
     "mad_tasks",
     "mad_threshold",
@@ -146,7 +148,7 @@ def test_help_lists_exactly_the_options_of_the_table(project):
     assert sorted(re.findall(r"^  (mad_\w+) \(", text, flags=re.MULTILINE)) == INI
     assert sorted(set(re.findall(r"--mad[\w-]*", text))) == FLAGS
     project.bare("--markers").stdout.fnmatch_lines(
-        ["@pytest.mark.mad(preset=None, tasks=None, threshold=None, contracts=()):*"]
+        ["@pytest.mark.mad(preset=None, tasks=None, threshold=None, slower=None, contracts=()):*"]
     )
 
 
