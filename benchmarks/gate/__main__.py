@@ -3,9 +3,9 @@
     python -m benchmarks.gate [--jobs 2] [--minutes M] [--only NAME,NAME] [--until STAGE]
 
 False alarms come from the seeds that ``benchmarks.calibration.calibrate`` recorded. Detection measures the changes of
-``benchmarks.gate.defects``: contracts and trials, each kept in ``benchmarks/results/gate.json`` as soon as it is there
-and not measured again. After M minutes no further one is begun; the next call goes on. Prints a row per change and the
-totals.
+``benchmarks.gate.defects``: contracts, trials, and comparisons with the recorded seeds of what was changed. Each is
+kept in ``benchmarks/results/gate.json`` as soon as it is there and not measured again. After M minutes no further one
+is begun; the next call goes on. Prints a row per change and the totals.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ from typing import Any
 
 from benchmarks.command import command_line
 from benchmarks.record import RESULTS, save
-from pytest_mad.gate import Floor, draw_floor
 
-from .defects import BASES, PLANTED, Planted
+from .defects import PLANTED, Planted
 from .pieces import (
     Missing,
     Piece,
     Pieces,
     against_baseline,
     against_threshold,
+    baselines,
     by_cost,
     lookup,
     measure,
     preset,
     recorded,
+    slowness,
     truth,
 )
-from .rates import seeds_of
 from .report import print_report, report
 
 #: What a piece is measured for, in the order of urgency.
-STAGES = ("contracts", "found", "truth", "flagged", "found by baseline", "flagged by baseline")
+STAGES = ("contracts", "truth", "found", "compared", "steps", "flagged")
 #: Rough seconds beside the transformer's.
-SLOWNESS = {"transformer": 1.0, "deltanet": 2.0, "gated_deltanet": 2.0, "mamba": 4.0}
+SLOWNESS = {"transformer": 1.0, "grouped_queries": 1.0, "experts": 2.0, "deltanet": 2.0, "gated_deltanet": 2.0,
+            "mamba": 4.0, "hyena": 4.0}  # fmt: skip
 
 
 def main() -> None:
@@ -68,40 +69,18 @@ def read_pieces() -> dict[str, Any]:
 
 def write(pieces: Pieces) -> dict[str, Any]:
     """The report beside the pieces that it is made of."""
-    found = report(pieces, lines_of_bases(), RESULTS)
+    found = report(pieces, RESULTS)
     save("gate", **found, pieces=dict(pieces))
     return found
-
-
-def lines_of_bases() -> dict[str, dict[str, Floor]]:
-    """Per base with enough recorded seeds: what its first B seeds ask of each setting."""
-    lines: dict[str, dict[str, Floor]] = {}
-    for base in BASES:
-        file = RESULTS / f"calibrate-smoke-{base}.json"
-        scores = {setting.id: seeds_of(file, setting)[: setting.gate.baseline_seeds] for setting in by_cost()}
-        if all(len(scores[setting.id]) == setting.gate.baseline_seeds for setting in by_cost()):
-            lines[base] = {
-                setting.id: draw_floor(
-                    base,
-                    base,
-                    scores[setting.id],
-                    margin=setting.gate.margin,
-                    most_seeds=setting.gate.seeds,
-                    solved_at=setting.recipe.solved_at,
-                )
-                for setting in by_cost()
-            }
-    return lines
 
 
 def run(planted: list[Planted], pieces: dict[str, Any], jobs: int, seconds: float, asked: Sequence[str]) -> None:
     """Measure what is missing, the first things first, until nothing is or the time is up."""
     deadline = time.monotonic() + seconds
-    lines = lines_of_bases()
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         running: dict[Future[dict[str, Any]], Piece] = {}
         while True:
-            for piece in needed(planted, pieces, lines, asked, {piece.planted for piece in running.values()}):
+            for piece in needed(planted, pieces, asked, {piece.planted for piece in running.values()}):
                 if len(running) == jobs or time.monotonic() > deadline:
                     break
                 running[pool.submit(measure, piece)] = piece
@@ -114,13 +93,11 @@ def run(planted: list[Planted], pieces: dict[str, Any], jobs: int, seconds: floa
             save("gate", pieces=pieces)
 
 
-def needed(
-    planted: list[Planted], pieces: Pieces, lines: dict[str, dict[str, Floor]], asked: Sequence[str], busy: set[str]
-) -> Iterator[Piece]:
+def needed(planted: list[Planted], pieces: Pieces, asked: Sequence[str], busy: set[str]) -> Iterator[Piece]:
     """The next piece of every change that still needs one and has none under way, first things first."""
     open_ = []
     for number, change in enumerate(planted):
-        wanted = None if change.name in busy else next_piece(change, pieces, lines.get(change.base))
+        wanted = None if change.name in busy else next_piece(change, pieces)
         if wanted is not None and wanted[0] in asked:
             stage, piece = wanted
             open_.append((rank(change, stage, piece), number, piece))
@@ -128,29 +105,36 @@ def needed(
 
 
 def rank(change: Planted, stage: str, piece: Piece) -> tuple[int, float]:
-    """First what is a defect and whether a run finds it, then whether what is none is flagged; each cheapest first."""
+    """First what is lost and whether a run finds it, then what is late and whether it does; each cheapest first."""
     cost = preset()[piece.setting].cost if piece.setting else 0.0
     return STAGES.index(stage), cost * SLOWNESS[change.base]
 
 
-def next_piece(change: Planted, pieces: Pieces, lines: dict[str, Floor] | None) -> tuple[str, Piece] | None:
+def next_piece(change: Planted, pieces: Pieces) -> tuple[str, Piece] | None:
     """What is missing, and for which question; None if all is known.
 
-    A change that breaks a hard contract is a defect, and found: it needs no training.
+    A change that breaks a hard contract is a defect, and found: it needs no training. Nor does one that lost a
+    capability need to be asked how late it is.
     """
     get, chosen = lookup(change, pieces), by_cost()
-    stage, is_defect = "contracts", False
+    stage, is_lost, can_compare = "contracts", False, change.base in baselines()
     try:
         if recorded(Piece(change.name), pieces)["broken"]:
             return None
         if not change.is_refactoring:
             stage = "truth"
-            is_defect = truth(get, chosen).setting is not None
-        stage = "found" if is_defect else "flagged"
+            is_lost = truth(get, chosen).setting is not None
+        if is_lost:
+            stage = "found"
+            against_threshold(get, chosen)
+        if can_compare:
+            stage = "compared"
+            against_baseline(change, get, chosen)
+        if can_compare and not is_lost and not change.is_refactoring:
+            stage = "steps"
+            slowness(change, get, chosen)
+        stage = "flagged"
         against_threshold(get, chosen)
-        stage = "found by baseline" if is_defect else "flagged by baseline"
-        if lines is not None:
-            against_baseline(get, chosen, lines)
     except Missing as missing:
         return stage, missing.piece
     return None

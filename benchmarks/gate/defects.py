@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,19 +19,29 @@ from benchmarks.gate.planted.models import Change
 from pytest_mad.architectures.architecture import Architecture, from_factory
 from pytest_mad.layers.attention import Attention
 from pytest_mad.layers.deltanet import DeltaNet, GatedDeltaNet
+from pytest_mad.layers.hyena import Hyena
 from pytest_mad.layers.mamba import Mamba
 from pytest_mad.layers.mlp import SwiGLU
-from reference_archs import deltanet, gated_deltanet, mamba, transformer
+from pytest_mad.layers.modules.implicit_filter import ImplicitFilter
+from pytest_mad.layers.moe import MoeMLP
+from reference_archs import deltanet, gated_deltanet, hyena, mamba, transformer
 
 from .planted import attention as a
+from .planted import experts as e
+from .planted import grouped as g
+from .planted import long_convolution as c
 from .planted import models as m
 from .planted import recurrent as r
+from .planted.bases import GroupedAttention, experts, grouped_queries
 
-BASES: dict[str, ModuleType] = {
-    "transformer": transformer,
-    "deltanet": deltanet,
-    "gated_deltanet": gated_deltanet,
-    "mamba": mamba,
+BASES: dict[str, Callable[..., nn.Module]] = {
+    "transformer": transformer.make_model,
+    "deltanet": deltanet.make_model,
+    "gated_deltanet": gated_deltanet.make_model,
+    "mamba": mamba.make_model,
+    "hyena": hyena.make_model,
+    "grouped_queries": grouped_queries,
+    "experts": experts,
 }
 REFACTORING = "refactoring"
 
@@ -54,9 +63,7 @@ class Planted:
 
     def make_model(self, task: str, vocab_size: int, max_length: int) -> nn.Module:
         """The base's model, changed."""
-        model: nn.Module = self.change(
-            BASES[self.base].make_model(task=task, vocab_size=vocab_size, max_length=max_length)
-        )
+        model: nn.Module = self.change(BASES[self.base](task=task, vocab_size=vocab_size, max_length=max_length))
         return model
 
     def architecture(self) -> Architecture:
@@ -78,6 +85,22 @@ def _delta(new: type[nn.Module]) -> Change:
 
 def _mamba(new: type[nn.Module]) -> Change:
     return m.swap(Mamba, new)
+
+
+def _hyena(new: type[nn.Module]) -> Change:
+    return m.swap(Hyena, new)
+
+
+def _filter(new: type[nn.Module]) -> Change:
+    return m.swap(ImplicitFilter, new)
+
+
+def _grouped(new: type[nn.Module]) -> Change:
+    return m.swap(GroupedAttention, new)
+
+
+def _moe(new: type[nn.Module]) -> Change:
+    return m.swap(MoeMLP, new)
 
 
 def _scaled(layer_by: float, stream_by: float = 1.0) -> Change:
@@ -218,6 +241,59 @@ _TABLE: dict[str, tuple[tuple[str, str, Change], ...]] = {
         ("read backwards", "axes", _mamba(r.Backwards)),
         ("batch and time confused", "axes", _mamba(r.BatchFirstForgotten)),
         ("nothing in the scan as it is written", REFACTORING, _mamba(r.Scan)),
+    ),
+    "hyena": (
+        ("convolution that wraps around", "convolution", _hyena(c.WrapsAround)),
+        ("filters read backwards", "filter", _hyena(c.ReadBackwards)),
+        ("filters one late", "filter", _hyena(c.FilterOneLate)),
+        ("filters cut after eight lags", "filter", _hyena(c.FirstLagsOnly)),
+        ("detached filters", "gradients", _hyena(c.DetachedFilters)),
+        ("one filter for all channels", "filter", _hyena(c.OneFilter)),
+        ("filters divided by the length", "scale", _hyena(c.DividedByLength)),
+        ("filters without the skip", "residual", _hyena(c.WithoutSkip)),
+        ("skip at every lag", "residual", _hyena(c.SkipAtEveryLag)),
+        ("filters without decay", "decay", _filter(c.NoDecay)),
+        ("filters without sines", "filter", _filter(c.NoSines)),
+        ("inner gate left out", "gate", _hyena(c.InnerGateLeftOut)),
+        ("inner gate added", "gate", _hyena(c.InnerGateAdded)),
+        ("outer gate added", "gate", _hyena(c.OuterGateAdded)),
+        ("no short convolution", "convolution", _hyena(c.NoShortConvolution)),
+        ("convolution token by token", REFACTORING, _hyena(c.TokenByToken)),
+        ("branches trade places", REFACTORING, _hyena(c.BranchesTradePlaces)),
+    ),
+    "grouped_queries": (
+        ("all queries read the first group", "groups", _grouped(g.FirstGroup)),
+        ("keys averaged over the groups", "groups", _grouped(g.MeanKeys)),
+        ("queries averaged in each group", "groups", _grouped(g.MeanQueries)),
+        ("detached keys of the groups", "gradients", _grouped(g.DetachedKeys)),
+        ("keys of length one", "scale", _grouped(g.UnitKeys)),
+        ("scale a sixteenth of what it was", "scale", _grouped(g.SmallScale)),
+        ("turned by the head", "position", _grouped(g.TurnedByHead)),
+        ("keys not turned", "position", _grouped(g.KeysNotTurned)),
+        ("values one position late", "shift", _grouped(g.ValuesOfKeys)),
+        ("second group near", "window", _grouped(g.SecondGroupNear)),
+        ("groups made of time", "axes", _grouped(g.GroupsOfTime)),
+        ("keys and values of the other group", REFACTORING, _grouped(g.OtherGroup)),
+        ("groups tiled", REFACTORING, _grouped(g.Tiled)),
+    ),
+    "experts": (
+        ("worst experts", "router", _moe(e.WorstExperts)),
+        ("the same experts for all", "router", _moe(e.SameExperts)),
+        ("sigmoid router", "router", _moe(e.Sigmoids)),
+        ("router over time", "axes", _moe(e.OverTime)),
+        ("router over the batch", "axes", _moe(e.OverBatch)),
+        ("routed one late", "shift", _moe(e.RoutedOneLate)),
+        ("weighted twice", "router", _moe(e.WeightedTwice)),
+        ("detached router", "gradients", _moe(e.DetachedRouter)),
+        ("hard choice of one expert", "gradients", _moe(e.HardChoice)),
+        ("noise on the router left on", "dropout", _moe(e.NoisyScores)),
+        ("tokens dropped from a full expert", "router", _moe(e.Overfull)),
+        ("experts divided twice", "scale", _moe(e.DividedTwice)),
+        ("experts chosen blindly", "router", _moe(e.ChosenBlindly)),
+        ("experts without activation", "gate", _moe(e.NotActivated)),
+        ("channels read as experts", REFACTORING, _moe(e.ChannelsOfExperts)),
+        ("experts one by one", REFACTORING, _moe(e.OneByOne)),
+        ("experts in another order", REFACTORING, _moe(e.OtherExperts)),
     ),
 }
 
