@@ -14,22 +14,28 @@ from hypothesis import strategies as st
 
 from benchmarks.calibration import calibrate
 from benchmarks.gate import rates as gate_rates
-from benchmarks.gate.__main__ import lines_of_bases, next_piece
+from benchmarks.gate.__main__ import next_piece
 from benchmarks.gate.defects import PLANTED
+from benchmarks.gate.expected import EXPECTED, expected
 from benchmarks.gate.pieces import (
+    STEPS_SEEDS,
     Missing,
     Piece,
+    Slowness,
     against_baseline,
     against_threshold,
+    baselines,
     by_cost,
     default_contracts,
     identity,
     recorded,
+    slowness,
     truth,
 )
 from benchmarks.gate.rates import chance_of_a_split, clopper_pearson, groups, of_setting, rate
 from benchmarks.gate.report import report, status, totals
-from pytest_mad.gate import Gate, draw_floor
+from pytest_mad.gate import Gate
+from pytest_mad.gate.speed import Ratio
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 SETTINGS = by_cost()
@@ -214,47 +220,95 @@ def test_the_default_run_ends_at_its_first_failure():
     assert against_threshold(scripted({(FIRST, 0): None}), SETTINGS).by == f"{FIRST} error"
 
 
-def line(setting):
-    return draw_floor("base", "base", [0.98] * 10, margin=0.03, most_seeds=4, solved_at=0.97)
-
-
-LINES = {setting.id: line(setting) for setting in SETTINGS}
-
-
-def test_against_a_baseline_one_good_seed_is_enough_and_all_bad_ones_regress():
-    late = {(FIRST, seed): 0.5 for seed in (10, 11, 12)}
-    assert against_baseline(scripted(late), SETTINGS, LINES).by is None
-    found = against_baseline(scripted(late | {(FIRST, 13): 0.93}), SETTINGS, LINES)
-    assert (found.by, found.steps) == (f"{FIRST} regress", 40)
-    assert against_baseline(scripted({(SECOND, 10): None}), SETTINGS, LINES).by == f"{SECOND} error"
-
-
 CHANGE = PLANTED["truncated window"]
+USUAL = {setting.id: baselines()["transformer"][setting.id].steps for setting in SETTINGS}
+
+
+def compared(late=(), lost=()):
+    """Scripted comparisons: the first seed is as early as the earliest recorded one, or later than all."""
+
+    def get(setting, seed):
+        assert seed is None
+        steps = sorted(USUAL[setting.id])
+        verdict = "regress" if setting.id in lost else "pass"
+        to_mark = steps[-1] + 10 if setting.id in late else steps[0]
+        return {"verdict": verdict, "detail": "", "seconds": 1.0, "steps": 10, "to_mark": [to_mark]}
+
+    return get
+
+
+def test_a_run_against_the_baseline_ends_at_its_first_failure():
+    found = against_baseline(CHANGE, compared(lost={SECOND}), SETTINGS)
+    assert (found.by, found.seconds, found.steps) == (f"{SECOND} regress", 2.0, 20)
+    assert against_baseline(CHANGE, compared(), SETTINGS).by is None
+
+
+def test_what_is_late_everywhere_is_found_by_the_pooled_test():
+    assert against_baseline(CHANGE, compared(late={FIRST}), SETTINGS).by is None
+    assert against_baseline(CHANGE, compared(late=set(USUAL)), SETTINGS).by == "pooled slower"
+
+
+def trained(times):
+    """Scripted trials, each in ``times`` the median of the recorded steps; None never arrives."""
+
+    def get(setting, seed):
+        assert seed in STEPS_SEEDS
+        factor = times.get(setting.id, 1.0)
+        usual = sorted(USUAL[setting.id])[len(USUAL[setting.id]) // 2]
+        curve = [(10, 0.0)] if factor is None else [(round(factor * usual), 1.0)]
+        return {"curves": [curve]}
+
+    return get
+
+
+def test_the_slowest_setting_tells_how_much_slower_a_change_is():
+    found = slowness(CHANGE, trained({SECOND: 2.0}), SETTINGS)
+    assert found.setting == SECOND
+    assert found.ratio.low_median == pytest.approx(2.0, abs=0.3)
+    assert found.medians.keys() == USUAL.keys()
+    assert all(found.medians[name] == pytest.approx(1, abs=0.2) for name in USUAL if name != SECOND)
+
+
+def test_no_more_is_asked_once_a_change_is_much_slower_or_does_not_arrive():
+    assert slowness(CHANGE, trained({FIRST: 3.5}), SETTINGS).medians.keys() == {FIRST}
+    never = slowness(CHANGE, trained({SECOND: None}), SETTINGS)
+    assert (never.setting, never.ratio.high_median) == (SECOND, math.inf)
+    assert never.ratio.low_median > 3
+
+
+def test_a_record_without_its_curve_is_measured_again():
+    with pytest.raises(Missing):
+        slowness(CHANGE, lambda setting, seed: {}, SETTINGS)
 
 
 def answered(asked):
     """What a run would measure, one piece after the other, all of it passing."""
     pieces = {}
-    while (wanted := next_piece(CHANGE, pieces, LINES)) is not None:
+    while (wanted := next_piece(CHANGE, pieces)) is not None:
         stage, piece = wanted
         asked.append((stage, piece.setting, piece.seed))
         record = {"broken": None, "detail": "", "warnings": {}, "verdict": "pass", "normalized": 0.98}
-        pieces[piece.key] = record | {"seconds": 1.0, "steps": 1, "identity": identity(piece)}
+        curves = {"curves": [[[10, 1.0]]], "to_mark": [10]}
+        pieces[piece.key] = record | curves | {"seconds": 1.0, "steps": 1, "identity": identity(piece)}
     return pieces
 
 
 def test_a_change_that_passes_everything_is_asked_once_for_each():
     asked = []
     answered(asked)
+    assert [stage for stage, *_ in asked] == (
+        ["contracts"] + ["truth"] * 6 + ["compared"] * 6 + ["steps"] * 18 + ["flagged"] * 6
+    )
     seeds = [seed for _, _, seed in asked]
-    assert seeds == [-1] + [100] * 6 + [0] * 6 + [10] * 6
+    assert seeds[:13] == [None] + [100] * 6 + [None] * 6
+    assert seeds[13:] == [101, 102, 103] * 6 + [0] * 6
     assert asked[1][1] == FIRST
 
 
 def test_a_broken_contract_needs_no_training():
     piece = Piece(CHANGE.name)
     record = {"broken": "causality", "detail": "", "seconds": 1.0, "warnings": {}, "identity": identity(piece)}
-    assert next_piece(CHANGE, {piece.key: record}, LINES) is None
+    assert next_piece(CHANGE, {piece.key: record}) is None
 
 
 def test_a_record_of_another_recipe_is_measured_again():
@@ -275,33 +329,57 @@ def test_contracts_are_asked_as_a_run_without_options_asks_them():
 
 def test_statuses():
     kept, broken = ({"broken": name, "warnings": {}} for name in (None, "causality"))
-    shown = truth(scripted({(FIRST, 100): 0.7, (FIRST, 101): 0.7}), SETTINGS)
+    lost = truth(scripted({(FIRST, 100): 0.7, (FIRST, 101): 0.7}), SETTINGS)
     fine = truth(scripted({}), SETTINGS)
-    assert status(CHANGE, broken, None) == "defect"
-    assert status(CHANGE, kept, shown) == "defect"
-    assert status(CHANGE, kept, fine) == "harmless"
-    assert status(CHANGE, kept | {"warnings": {"state": ""}}, fine) == "warned"
-    assert status(CHANGE, kept, None) == status(CHANGE, None, None) == "open"
-    assert status(PLANTED["torch's attention"], kept, None) == "refactoring"
+    assert status(CHANGE, broken, None, None) == "contract"
+    assert status(CHANGE, kept, lost, None) == "lost"
+    assert status(CHANGE, kept, fine, None) == status(CHANGE, None, None, None) == "open"
+    assert status(PLANTED["torch's attention"], kept, None, None) == "refactoring"
+    speeds = {3.0: "much slower", 2.99: "slower", 2.0: "slower", 1.3: "somewhat slower", 1.29: "harmless"}
+    for times, expectation in speeds.items():
+        late = Slowness(FIRST, Ratio(times, math.inf, 1.0, math.inf), {FIRST: times})
+        assert status(CHANGE, kept, fine, late) == expectation
 
 
-def a_row(kind, by, baseline="same"):
-    run = {"by": by, "seconds": 1.0}
-    other = run if baseline == "same" else baseline
-    return {"status": kind, "shown_by": by or FIRST, "default": run, "baseline": other}
+def a_row(kind, expectation, default=None, baseline=None, times=None, tried=True):
+    run = {"by": baseline, "seconds": 1.0} if tried else None
+    slowest = None if times is None else {"times": times}
+    return {
+        "status": kind, "expected": expectation, "default": {"by": default, "seconds": 1.0}, "baseline": run,
+        "slowest": slowest, "predicted": 0.8 if times else None,
+    }  # fmt: skip
 
 
 def test_totals():
-    rows = [a_row("defect", "contract causality"), a_row("defect", f"{FIRST} fail"), a_row("defect", None, None)]
-    rows += [a_row("harmless", None), a_row("refactoring", f"{FIRST} fail"), a_row("open", None)]
-    found = totals(rows)
-    assert [found[k] for k in ("defects", "harmless", "refactorings", "open")] == [3, 1, 1, 1]
+    found = totals(
+        {
+            "a": a_row("contract", "contract", "contract causality", "contract causality"),
+            "b": a_row("lost", "slower", f"{FIRST} fail", f"{FIRST} regress"),
+            "c": a_row("lost", "lost", None, tried=False),
+            "d": a_row("much slower", "slower", baseline=f"{FIRST} slower", times=4.0),
+            "e": a_row("much slower", "harmless", baseline=None, times=3.1),
+            "f": a_row("slower", "slower", baseline="pooled slower", times=2.1),
+            "g": a_row("harmless", "harmless", times=1.0),
+            "h": a_row("refactoring", "refactoring"),
+            "i": a_row("open", "lost", tried=False),
+        }
+    )
+    assert [found[k] for k in ("contract", "lost", "much_slower", "slower", "harmless", "open")] == [1, 2, 2, 1, 1, 1]
     assert (found["found"]["count"], found["found"]["of"]) == (2, 3)
-    only_scores = found["found_of_those_that_only_scores_show"]
-    assert (only_scores["count"], only_scores["of"]) == (1, 2)
-    assert found["found_against_baseline"]["of"] == 2
-    assert found["flagged_refactorings"]["count"] == 1
-    assert found["flagged_of_all_that_cost_nothing"]["of"] == 2
+    assert (found["found_of_lost"]["count"], found["found_of_lost"]["of"]) == (1, 2)
+    against = {name: (r["count"], r["of"]) for name, r in found["against_baseline"].items()}
+    assert against["defects"] == (3, 4)
+    assert (against["lost"], against["slower"], against["refactoring"]) == ((1, 1), (1, 1), (0, 1))
+    assert found["missed"] == {"e": 3.1}
+    assert found["unexpected"].keys() == {"b", "e"}
+    assert found["predicted_of_slower"] == 0.8
+
+
+def test_every_change_has_one_expectation():
+    listed = [name for names in EXPECTED.values() for name in names]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {name for name, change in PLANTED.items() if not change.is_refactoring}
+    assert expected("truncated window") == "lost"
 
 
 @pytest.fixture(scope="module")
@@ -310,13 +388,12 @@ def measured():
 
 
 def test_the_report_is_made_of_the_recorded_pieces_and_seeds(measured):
-    again = json.loads(json.dumps(report(measured["pieces"], lines_of_bases(), RESULTS)))
+    again = json.loads(json.dumps(report(measured["pieces"], RESULTS)))
     assert {key: measured[key] for key in again} == again
 
 
-def test_at_least_25_defects_and_95_percent_of_them_found(measured):
-    assert measured["totals"]["defects"] >= 25
-    assert measured["totals"]["found"]["of"] == measured["totals"]["defects"]
+def test_at_least_25_defects_and_95_percent_of_them_found_without_a_baseline(measured):
+    assert measured["totals"]["contract"] + measured["totals"]["lost"] >= 25
     assert measured["totals"]["found"]["share"] >= 0.95
 
 

@@ -50,9 +50,33 @@ BROKEN = {
     "no skip connection": {"gradients"},
     "read backwards": GUARDED,
     "batch and time confused": MIXED,
+    "convolution that wraps around": GUARDED,
+    "filters read backwards": {"state"},
+    "filters one late": {"gradients"},
+    "detached filters": {"gradients"},
+    "filters without the skip": {"gradients"},
+    "inner gate left out": {"gradients"},
+    "no short convolution": {"gradients"},
+    "all queries read the first group": {"gradients"},
+    "detached keys of the groups": {"gradients"},
+    "values one position late": {"state"},
+    "groups made of time": GUARDED,
+    "the same experts for all": {"gradients"},
+    "router over time": GUARDED,
+    "router over the batch": MIXED,
+    "routed one late": {"state"},
+    "detached router": {"gradients"},
+    "hard choice of one expert": {"gradients"},
+    "noise on the router left on": {"repeatability"},
+    "tokens dropped from a full expert": MIXED,
+    "experts chosen blindly": {"gradients"},
 }
 #: Refactorings that give parts another name: another model from the same seed, and as good.
-RELABELLED = {"heads joined in another order", "keys and values of the next head", "keys and queries trade places"}
+RELABELLED = {
+    "heads joined in another order", "keys and values of the next head", "keys and queries trade places",
+    "branches trade places", "keys and values of the other group", "groups tiled", "channels read as experts",
+    "experts in another order",
+}  # fmt: skip
 
 CONTRACTS = (*HARD, "state")
 SHORT = make_setting(
