@@ -35,7 +35,7 @@ from .pieces import PRESET, baselines, by_cost
 from .rates import MOST_SEEDS, rate
 
 #: A recording is redrawn once for so many runs.
-RUNS_PER_RECORDING = 100
+RUNS_PER_RECORDING = 10
 SUITES = 30
 
 

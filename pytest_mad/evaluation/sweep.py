@@ -6,7 +6,7 @@ import functools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +42,8 @@ from .requirement import Requirement
 
 #: Floats of state that no model has, and no record holds.
 _MOST_STATE = 10**15
+#: Normalised: a trial that was never above it has learned nothing yet.
+TRIVIAL = 0.1
 #: What stands beside a trial: its trained model, or what another process found of it.
 _Beside = TypeVar("_Beside")
 
@@ -94,13 +96,14 @@ def run_sweep(
     :class:`~pytest_mad.training.agreement.EngineError` for a model that the engine cannot train.
     """
     started = time.monotonic()
+    requirement = requirement or Requirement(threshold=setting.threshold)
     with architecture.entered():
         job, first = begin(
             architecture,
             setting,
             seed,
             setting.recipe.points,
-            requirement=requirement or Requirement(threshold=setting.threshold),
+            requirement=requirement,
             device=device,
             data_dir=data_dir,
             progress=progress,
@@ -110,6 +113,11 @@ def run_sweep(
             is_late=is_late,
         )
         finished = race(engine, job)
+        again = retry_of(setting, requirement, [one.outcome for one in finished])
+        if again:
+            spec = Spec(setting=setting, point=again, seed=seed, data=job.data, device=device, engine=engine)
+            place = stored_trial(store, architecture, data_dir, spec)
+            finished += race(engine, replace(job, places={again: place}, is_late=never))
         best = chosen(setting, [one.outcome for one in finished])
         with one_thread(device):
             guard(setting, best[1], device, "after training, ")
@@ -122,7 +130,7 @@ def run_sweep(
         parameters=parameter_count(first),
         state_size=size,
         seconds=time.monotonic() - started,
-        notes=tuple(dict.fromkeys(note for one in finished for note in one.notes)),
+        notes=(*dict.fromkeys(note for one in finished for note in one.notes), *retry_note(setting, again, best[0])),
     )
 
 
@@ -346,6 +354,32 @@ def is_enough(setting: Setting, requirement: Requirement, outcomes: Sequence[tup
     best = best_of(setting, outcomes)
     may_race = setting.recipe.race and not requirement.record
     return may_race and best is not None and is_met(setting, requirement, best[0])
+
+
+def retry_of(
+    setting: Setting, requirement: Requirement, outcomes: Sequence[tuple[Trial, Any] | TrialError]
+) -> Point | None:
+    """The recipe's spare point, where a threshold would fail and no trial of these ever left the trivial level.
+
+    A baseline was recorded at the recipe's points, so nothing else is compared with it.
+    """
+    trials = [outcome[0] for outcome in outcomes if not isinstance(outcome, TrialError)]
+    judged = requirement.threshold is not None and requirement.floor is None and not requirement.record
+    if not (judged and setting.recipe.race and trials):
+        return None
+    highest = max(setting.normalized(accuracy) for trial in trials for _, accuracy in trial.curve)
+    return setting.recipe.retry if highest <= TRIVIAL else None
+
+
+def retry_note(setting: Setting, again: Point | None, best: Trial) -> tuple[str, ...]:
+    """What became of the spare point, if it was tried, and how to have it from the start."""
+    if again is None:
+        return ()
+    rates = ", ".join(f"{point.lr:g}" for point in setting.recipe.points)
+    stays = f"at lr {rates}, the recipe's, it stays at the trivial level"
+    if best.point == again:
+        return (f"this is at lr {again.lr:g}; {stays} (--mad-lr={setting.task_name}={again.lr:g} sets it)",)
+    return (f"{stays}, and at lr {again.lr:g} too",)
 
 
 def is_met(setting: Setting, requirement: Requirement, trial: Trial) -> bool:

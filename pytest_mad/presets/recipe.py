@@ -6,8 +6,8 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeGuard
 
 from pytest_mad.common.errors import check_keys, require
@@ -37,9 +37,13 @@ class Recipe:
     the requirement is met, on validation and on test data. The best point is chosen on validation data, or on test
     data as MAD-Lab does (``compat``). The learning rate rises over the first ``warmup`` steps. `evaluation_after` says
     what ``evaluate_every`` and ``evaluate_growth`` do.
+
+    A sweep that races and is about to fail a threshold, with no trial that ever left the trivial level, tries ``retry``
+    too: a sound model may only want another learning rate.
     """
 
     points: tuple[Point, ...]
+    retry: Point | None = None
     steps: int | None = None
     epochs: int | None = None
     batch_size: int = 32
@@ -66,6 +70,7 @@ class Recipe:
                 value = getattr(self, name)
                 unset = name in ("steps", "epochs") and value is None
                 require(unset or is_right(value), name, value, expected)
+        require(self.retry not in self.points, "retry", self.retry and asdict(self.retry), "none of the points")
         below, top = self.hopeless_below, self.solved_at
         require(below < top, "hopeless_below", below, f"below solved_at, which is {top:g}")
 
@@ -86,6 +91,11 @@ class Recipe:
         grown = math.ceil(round(step * self.evaluate_growth / every, 6)) * every  # 100 * 1.1 is above 110
         return min(max(step + every, grown), total)
 
+    def at_rates(self, rates: Sequence[float]) -> Recipe:
+        """Points with these learning rates, and the first one's weight decay; nothing else is tried."""
+        decay = self.points[0].weight_decay
+        return replace(self, points=tuple(Point(lr=lr, weight_decay=decay) for lr in rates), retry=None)
+
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain values, lists included."""
         return asdict(self) | {"points": [asdict(p) for p in self.points], "betas": list(self.betas)}
@@ -96,6 +106,7 @@ class Recipe:
         What was added to recipes later counts where it is used: baselines that were recorded before stay comparable.
         """
         unused = [name for name, value in _ADDED.items() if getattr(self, name) == value]
+        unused.append("retry")  # no recording and no comparison makes use of it
         return {name: value for name, value in self.to_json().items() if name not in unused}
 
     def digest(self) -> str:
@@ -111,7 +122,10 @@ class Recipe:
         require(isinstance(points, list) and all(isinstance(p, dict) for p in points), "points", points, _POINTS)
         found, betas = tuple(map(_point, points)), data.get("betas", [0.9, 0.999])
         require(len(set(found)) == len(found), "points", points, "a list without the same point twice")
-        return cls(**(data | {"points": found, "betas": _tuple(betas)}))
+        retry = data.get("retry")
+        require(retry is None or isinstance(retry, dict), "retry", retry, "{lr = ..., weight_decay = ...}")
+        parsed = {"points": found, "betas": _tuple(betas), "retry": None if retry is None else _point(retry)}
+        return cls(**(data | parsed))
 
 
 #: Later than the first baselines, and as it was before.

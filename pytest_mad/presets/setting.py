@@ -103,12 +103,22 @@ def select(chosen: dict[str, Setting], tasks: Sequence[str]) -> dict[str, Settin
 
 def with_threshold(chosen: dict[str, Setting], where: str | None, threshold: float) -> dict[str, Setting]:
     """Settings with another threshold: all of them, or those of a task, or the one with the given id."""
-    hits = [i for i, s in chosen.items() if where is None or where in (s.task_name, i)]
+    number = checked_threshold(threshold)
+    return chosen | {i: replace(s, threshold=number) for i, s in _meant(chosen, where).items()}
+
+
+def with_rates(chosen: dict[str, Setting], where: str | None, rates: Sequence[float]) -> dict[str, Setting]:
+    """Settings whose sweep tries these learning rates alone, each with the weight decay of the recipe's first point."""
+    return chosen | {i: replace(s, recipe=s.recipe.at_rates(rates)) for i, s in _meant(chosen, where).items()}
+
+
+def _meant(chosen: dict[str, Setting], where: str | None) -> dict[str, Setting]:
+    """All settings, or those of a task, or the one with the given id."""
+    hits = {i: s for i, s in chosen.items() if where is None or where in (s.task_name, i)}
     if not hits:
         names = [*dict.fromkeys(s.task_name for s in chosen.values()), *chosen]
         raise PresetError(f"no task or setting {where!r} here; {suggestion(str(where), names)}")
-    number = checked_threshold(threshold)
-    return {i: replace(s, threshold=number) if i in hits else s for i, s in chosen.items()}
+    return hits
 
 
 def as_published(setting: Setting) -> Setting:

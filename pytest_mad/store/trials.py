@@ -28,7 +28,7 @@ from .identity import Identity, identify, surroundings
 #: What a trial computes with, beside the model.
 _CODE = ("store", "training", "presets", "tasks", "architectures", "common")
 #: Parts of a recipe that choose among trials and change none.
-_OF_SWEEPS = ("points", "race", "selection", "metric")
+_OF_SWEEPS = ("points", "retry", "race", "selection", "metric")
 #: At least so long between two checkpoints of a trial, and before the first.
 CHECKPOINT_SECONDS = 5.0
 #: How far apart the scores of two formulas of one function may lie: an answer on the edge may tip over.

@@ -90,6 +90,15 @@ OPTIONS = (
         help="Normalised score to reach, over the preset's. Repeatable.",
     ),
     Option(
+        flag="--mad-lr",
+        fills="lrs",
+        metavar="[TASK[SETTING]=]X[,Y]",
+        parse=values.rates,
+        repeatable=True,
+        ini=True,
+        help="Learning rates to try in this order, over the preset's. Repeatable.",
+    ),
+    Option(
         flag="--mad-contract",
         fills="contracts",
         metavar="NAME=fail|warn|off:REASON",

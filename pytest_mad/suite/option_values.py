@@ -52,6 +52,15 @@ def threshold(text: str) -> tuple[str | None, float]:
     return where or None, value
 
 
+def rates(text: str) -> tuple[str | None, tuple[float, ...]]:
+    """For which task or setting, None for all, and which learning rates."""
+    where, _, numbers = text.rpartition("=")
+    found = tuple(map(_number, numbers.split(",")))
+    if not all(0 < rate < math.inf for rate in found) or len(set(found)) < len(found):
+        raise ValueError("must be numbers above 0 with commas between them, or TASK=..., or TASK[SETTING]=...")
+    return where or None, found
+
+
 def contract(text: str) -> ContractMode:
     """``NAME=fail``, ``NAME=warn`` or ``NAME=off:REASON``."""
     name, _, mode = text.partition("=")

@@ -27,6 +27,8 @@ class Options:
     tasks: tuple[str, ...] | None
     #: for which task or setting, None for all, and how much
     thresholds: tuple[tuple[str | None, float], ...]
+    #: for which task or setting, None for all, and which learning rates
+    lrs: tuple[tuple[str | None, tuple[float, ...]], ...]
     contracts: tuple[ContractMode, ...]
     max_params: int | None
     max_state: int | None

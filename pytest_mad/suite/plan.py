@@ -27,7 +27,7 @@ from pytest_mad.gate.baseline import (
     shipped_baselines,
 )
 from pytest_mad.presets.reading import settings
-from pytest_mad.presets.setting import Setting, as_published, select, with_slower, with_threshold
+from pytest_mad.presets.setting import Setting, as_published, select, with_rates, with_slower, with_threshold
 
 from .marks import importing, left_behind
 from .option_table import on_command_line
@@ -113,6 +113,8 @@ def chosen_settings(
     chosen: dict[str, Setting] = _usage(where, settings, preset or options.preset)
     for place, number in options.thresholds:
         chosen = _usage("--mad-threshold", with_threshold, chosen, place, number)
+    for place, rates in options.lrs:
+        chosen = _usage("--mad-lr", with_rates, chosen, place, rates)
     wanted = tasks if tasks is not None else options.tasks
     if wanted is not None:
         chosen = _usage("--mad-tasks" if tasks is None else "tasks= of the mad marker", select, chosen, wanted)

@@ -551,7 +551,10 @@ def test_the_command_that_adds_an_entry_records_as_the_preset_says(project):
             "takes the place of thresholds, so leave --mad-threshold out",
         ),
         (("--mad-update-baseline=transformer",), "comes with the package; write transformer.json"),
-        ((f"--mad-baseline={'x' * 300}",), "that comes with the package; known: deltanet, gated_deltanet, hyena, mamba, transformer"),
+        (
+            (f"--mad-baseline={'x' * 300}",),
+            "that comes with the package; known: deltanet, gated_deltanet, hyena, mamba, transformer",
+        ),
         ((f"--mad-json={'x' * 300}",), "cannot be written: File name too long"),
         (("--mad-json=pipe",), "is no regular file"),
     ],

@@ -53,6 +53,21 @@ def test_thresholds_apply_to_all_to_a_task_or_to_a_setting(settings):
     assert {s["threshold"] for s in settings("--mad-threshold=0.2", "--mad-threshold=1").values()} == {1.0}
 
 
+def test_learning_rates_apply_to_all_to_a_task_or_to_a_setting(settings, project):
+    """The later option counts; the trial that is told of is one of these."""
+    found = settings("--mad-lr=0.02", "--mad-lr=memorization=0.03,0.01", f"--mad-lr={LARGER}=0.04")
+    rates = {name: {trial["lr"] for trial in s["trials"]} for name, s in found.items()}
+    assert rates[LARGER] == {0.04}
+    assert rates[RECALL] == {0.02}
+    assert 0.03 in rates[MEMORIZATION]
+    assert rates[MEMORIZATION] <= {0.03, 0.01}
+    unknown = project.models("--mad-lr=memorisation=0.1")
+    assert unknown.ret == pytest.ExitCode.USAGE_ERROR
+    unknown.stderr.fnmatch_lines(
+        ["ERROR: --mad-lr: no task or setting 'memorisation' here; did you mean 'memorization'?"]
+    )
+
+
 def test_a_threshold_decides_between_pass_and_fail(project):
     """A score that reaches it passes, also exactly; 0 lets a guess pass, and a preset without one anything."""
     assert project.models("--mad-tasks=memorization", "--mad-threshold=1").ret == pytest.ExitCode.OK

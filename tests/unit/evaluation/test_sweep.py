@@ -11,12 +11,15 @@ from torch import nn
 
 from pytest_mad.architectures.architecture import from_factory
 from pytest_mad.architectures.wrappers import ModelError
+from pytest_mad.evaluation.requirement import Requirement
 from pytest_mad.evaluation.sweep import NotCausalError, join, run_part, run_sweep
+from pytest_mad.gate import draw_floor
 from pytest_mad.presets.recipe import Point
+from pytest_mad.store.folder import Store
 from pytest_mad.training import engines
 from pytest_mad.training.metrics import Accuracies
 from pytest_mad.training.trial import OutOfTimeError, Trial, TrialError
-from tests.unit.tiny import CPU, Tiny, make_setting
+from tests.unit.tiny import CPU, SIZES, Tiny, make_setting
 
 RATES = (0.1, 0.2, 0.3)
 POINTS = [Point(lr=lr) for lr in RATES]
@@ -82,6 +85,75 @@ def test_a_race_ends_as_soon_as_validation_and_test_meet_the_threshold(scripted,
     ran = scripted(scores)
     sweep(make_setting(points=POINTS, threshold=0.9))
     assert ran == expected
+
+
+TRIVIAL_LEVEL = make_setting().trivial
+
+
+def retrying(threshold=0.9, points=POINTS[:1], **recipe):
+    return make_setting(points=points, retry=Point(lr=0.3), threshold=threshold, **recipe)
+
+
+def test_a_spare_point_is_tried_before_a_threshold_fails_at_the_trivial_level(scripted):
+    """Its score counts, and a note says how to have it from the start."""
+    ran = scripted({0.1: (TRIVIAL_LEVEL, TRIVIAL_LEVEL), 0.3: (1.0, 1.0)})
+    found = sweep(retrying())
+    assert ran == [0.1, 0.3]
+    assert (found.best.point.lr, found.accuracies().accuracy) == (0.3, 1.0)
+    assert found.notes == (
+        "this is at lr 0.3; at lr 0.1, the recipe's, it stays at the trivial level (--mad-lr=memorization=0.3 sets it)",
+    )
+
+
+def test_a_spare_point_that_learns_nothing_either_is_told_too(scripted):
+    scripted(dict.fromkeys((0.1, 0.3), (TRIVIAL_LEVEL, TRIVIAL_LEVEL)))
+    found = sweep(retrying())
+    assert found.best.point.lr == 0.1
+    assert found.notes == ("at lr 0.1, the recipe's, it stays at the trivial level, and at lr 0.3 too",)
+
+
+@pytest.mark.parametrize(
+    ("setting", "scores", "expected"),
+    [
+        (retrying(), {0.1: (0.95, 0.95)}, [0.1]),
+        (retrying(), {0.1: (0.5, 0.5)}, [0.1]),
+        (retrying(points=POINTS[:2]), {0.1: (TRIVIAL_LEVEL, 0.0), 0.2: (0.5, 0.5)}, [0.1, 0.2]),
+        (retrying(threshold=None), {0.1: (TRIVIAL_LEVEL, 0.0)}, [0.1]),
+        (retrying(race=False), {0.1: (TRIVIAL_LEVEL, 0.0)}, [0.1]),
+    ],
+    ids=["it passes", "it has learned something", "the second point has", "nothing is asked", "it does not race"],
+)
+def test_a_spare_point_is_left_alone_otherwise(scripted, setting, scores, expected):
+    ran = scripted(scores)
+    assert sweep(setting).notes == ()
+    assert ran == expected
+
+
+def test_a_recording_and_a_comparison_never_try_the_spare_point(scripted):
+    """Recorded scores belong to the recipe's points."""
+    ran = scripted({0.1: (TRIVIAL_LEVEL, TRIVIAL_LEVEL)})
+    floor = draw_floor("b.json", "tiny", [0.9] * 4, margin=0.0, most_seeds=2, solved_at=0.97)
+    for requirement in (Requirement(record=True, threshold=0.9), Requirement(floor=floor, threshold=0.9)):
+        sweep(retrying(), requirement=requirement)
+    assert ran == [0.1, 0.1]
+
+
+def test_a_spare_point_changes_no_identity_of_recorded_scores():
+    assert retrying().identity() == make_setting(points=POINTS[:1], threshold=0.9).identity()
+
+
+def test_a_model_that_only_learns_at_another_rate_passes(tmp_path):
+    """Really trained; the second run finds both trials in the store."""
+    setting = make_setting(
+        points=[Point(lr=1e-9)],
+        retry=Point(lr=0.02),
+        threshold=0.3,
+        steps=200,
+        params=SIZES | {"num_train_examples": 512},
+    )
+    runs = [sweep(setting, store=Store(tmp_path)) for _ in range(2)]
+    assert [run.best.point.lr for run in runs] == [0.02, 0.02]
+    assert [run.stored for run in runs] == [False, True]
 
 
 def test_a_race_without_a_threshold_ends_at_the_top(scripted):

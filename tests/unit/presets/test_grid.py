@@ -9,7 +9,7 @@ import pytest
 
 from pytest_mad.presets.reading import preset_names, settings
 from pytest_mad.presets.recipe import Point, Recipe
-from pytest_mad.presets.setting import PresetError, select, with_threshold
+from pytest_mad.presets.setting import PresetError, select, with_rates, with_threshold
 from pytest_mad.tasks import UnknownTaskError, task_names
 
 # MAD's benchmark, from section 1.2 and the "baseline and changes" of each task in section 2 of the specification.
@@ -250,6 +250,20 @@ def test_with_threshold_changes_what_it_is_told_to(where, changed):
     assert {i for i, s in after.items() if s.threshold == 0.25} == changed
     assert all(after[i] == smoke[i] for i in smoke if i not in changed)
     assert {i: s.threshold for i, s in smoke.items()} == before
+
+
+def test_with_rates_changes_the_points_and_nothing_else():
+    """The weight decay stays the first point's, and no other point is tried."""
+    smoke = settings("smoke")
+    after = with_rates(smoke, "memorization", (0.5, 0.25))
+    changed, before = after["memorization[baseline]"], smoke["memorization[baseline]"]
+    decay = before.recipe.points[0].weight_decay
+    assert changed.recipe.points == (Point(lr=0.5, weight_decay=decay), Point(lr=0.25, weight_decay=decay))
+    assert changed.recipe.retry is None
+    assert replace(changed.recipe, points=before.recipe.points, retry=before.recipe.retry) == before.recipe
+    assert all(after[i] == smoke[i] for i in smoke if i != "memorization[baseline]")
+    with pytest.raises(PresetError, match="did you mean 'memorization'"):
+        with_rates(smoke, "memorisation", (0.5,))
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,12 @@ def test_without_any_option_each_has_its_default(configured):
     [
         ("--mad-tasks=memorization, compression", "tasks", ("memorization", "compression")),
         ("--mad-threshold=memorization=0.5", "thresholds", (("memorization", 0.5),)),
+        ("--mad-lr=1e-3", "lrs", ((None, (0.001,)),)),
+        (
+            "--mad-lr=memorization[vocab_size=24]=2e-3, 5e-4",
+            "lrs",
+            (("memorization[vocab_size=24]", (0.002, 0.0005)),),
+        ),
         ("--mad-contract=state=off:it has none", "contracts", (("state", ("off", "it has none")),)),
         ("--mad-max-params=1000", "max_params", 1000),
         ("--mad-max-state=0", "max_state", 0),
@@ -117,6 +123,14 @@ def test_a_path_of_the_ini_file_is_relative_to_it(configured, pytester):
         ((), ("mad_seeds = 0",), "ini option mad_seeds=0: must be a whole number of at least 1"),
         (("--mad-engine=warp",), ("mad_engine = loop",), "--mad-engine=warp: must be auto, loop or vmap"),
         (("--mad-threshold=0.5", "--mad-threshold=2"), (), "--mad-threshold=2: must be from 0 to 1"),
+        *(
+            (
+                (f"--mad-lr={text}",),
+                (),
+                f"--mad-lr={text}: must be numbers above 0 with commas between them, or TASK=..., or TASK[SETTING]=...",
+            )
+            for text in ("fast", "0", "-1", "inf", "nan", "1e-3,", "1e-3,1e-3", "memorization=")
+        ),
         ((), ("mad_inconclusive = maybe",), "ini option mad_inconclusive=maybe: must be fail or pass"),
     ],
 )
