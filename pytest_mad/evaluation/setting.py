@@ -24,6 +24,7 @@ from pytest_mad.store.folder import open_store
 
 from .contract import first_broken
 from .options import RunOptions
+from .place import place
 from .requirement import BaselineWarning, Requirement, requirement_of, threshold_of, warn_of_another_machine
 from .seeds import Seeds, run_seeds, shown, steps_of_sweep
 
@@ -118,7 +119,8 @@ def conclude(
     if verdict.outcome == "inconclusive":  # the time ran out
         verdict = verdict._replace(detail=joined(verdict.detail, options.limit()))
     note = joined(*dict.fromkeys(note for sweep in sweeps for note in sweep.notes))
-    verdict = verdict._replace(detail=joined(verdict.detail, note))
+    placed = place(setting, requirement, options, [one for _, one in steps])
+    verdict = verdict._replace(detail=joined(verdict.detail, note, placed))
     return _result(
         architecture,
         setting,
