@@ -105,6 +105,8 @@ def conclude(
     """The verdict on what the seeds have shown, with all that a report needs."""
     from pytest_mad.training.engines import choose_engine
 
+    from .cost import cost
+
     sweeps = found.sweeps
     scores = [setting.normalized(sweep.accuracies().accuracy) for sweep in sweeps]
     told = sweeps[scores.index(requirement.telling(scores))]
@@ -119,8 +121,9 @@ def conclude(
     if verdict.outcome == "inconclusive":  # the time ran out
         verdict = verdict._replace(detail=joined(verdict.detail, options.limit()))
     note = joined(*dict.fromkeys(note for sweep in sweeps for note in sweep.notes))
-    placed = place(setting, requirement, options, [one for _, one in steps])
-    verdict = verdict._replace(detail=joined(verdict.detail, note, placed))
+    placed, pace = place(setting, requirement, options, [one for _, one in steps]), seconds_per_step(sweeps)
+    costs = cost(requirement, options, sweeps, pace, choose_device(options.device))
+    verdict = verdict._replace(detail=joined(verdict.detail, note, placed, costs))
     return _result(
         architecture,
         setting,
@@ -140,7 +143,7 @@ def conclude(
         parameters=told.parameters,
         state_size=told.state_size,
         seconds=round(seconds, 3),
-        seconds_per_step=seconds_per_step(sweeps),
+        seconds_per_step=pace,
         stored=all(sweep.stored for sweep in sweeps) and not found.late,
         device=choose_device(options.device).type,
         engine=choose_engine(options.engine),
@@ -166,7 +169,7 @@ def steps_by_seed(setting: Setting, mark: float | None, found: Seeds) -> dict[in
 
 def seconds_per_step(sweeps: Sequence[Sweep]) -> float:
     """Median over all trials, of a stored one as it was when it was trained."""
-    paces = [trial.seconds / trial.steps for sweep in sweeps for trial in sweep.trials]
+    paces = [trial.seconds_per_step for sweep in sweeps for trial in sweep.trials]
     return float(f"{statistics.median(paces):.3g}")
 
 

@@ -23,6 +23,7 @@ from pytest_mad.presets.recipe import Point, Recipe
 from pytest_mad.presets.setting import Setting
 from pytest_mad.tasks import IGNORE, Batch
 
+from .clock import StepClock
 from .data import TaskData
 from .metrics import Accuracies, accuracies
 from .optimizer import AdamW
@@ -56,6 +57,8 @@ class Trial:
     validation: Accuracies
     test: Accuracies
     seconds: Positive
+    #: as :class:`~pytest_mad.training.clock.StepClock` has it; of a member of a stack the whole stack's
+    seconds_per_step: Positive
     #: what was done otherwise than asked, and why
     note: str = ""
 
@@ -150,6 +153,8 @@ def train_trial(
         train, validation = to_device(data.train, device), to_device(data.validation, device)
         batches = shuffled_batches(train, recipe.batch_size, seed, training.step)
         next_evaluation = recipe.evaluation_after(training.step, total)
+        clock = StepClock.of(device)
+        clock.begin(training.step)
         model.train()
         stopped: Stopped | None = None
         while stopped is None:
@@ -160,6 +165,7 @@ def train_trial(
             if step < next_evaluation:
                 continue
             check_finite(model, float(loss), f"at step {step} (lr {point.lr:g})")
+            clock.end(step)
             found = evaluate(model, validation, recipe, parts)
             training.curve.append((step, found.accuracy))
             if progress:
@@ -168,16 +174,12 @@ def train_trial(
             if stopped is None:
                 next_evaluation = recipe.evaluation_after(step, total)
                 go_on(training, setting, point, seed, checkpoints, deadline, is_late)
+                clock.begin(step)
         trial = Trial(
-            point=point,
-            seed=seed,
-            steps=training.step,
-            stopped=stopped,
-            curve=tuple(training.curve),
-            validation=found,
-            test=evaluate(model, to_device(data.test, device), recipe, parts),
-            seconds=time.monotonic() - started,
-        )
+            point=point, seed=seed, steps=training.step, stopped=stopped, curve=tuple(training.curve),
+            validation=found, test=evaluate(model, to_device(data.test, device), recipe, parts),
+            seconds=time.monotonic() - started, seconds_per_step=clock.seconds_per_step,
+        )  # fmt: skip
     return trial, model.eval()
 
 

@@ -174,6 +174,7 @@ def _judge(
     if stopped is None:
         return out_of_time(setting, step, found.accuracy) if time.monotonic() > deadline else None
     model = released(run.model).eval()
+    seconds = time.monotonic() - started
     trial = Trial(
         point=point,
         seed=run.member.seed,
@@ -182,7 +183,8 @@ def _judge(
         curve=tuple(run.curve),
         validation=found,
         test=evaluate(model, to_device(run.member.data.test, run.validation[0].device), recipe),
-        seconds=time.monotonic() - started,
+        seconds=seconds,
+        seconds_per_step=seconds / step,
     )
     return trial, model
 

@@ -31,7 +31,7 @@ def trial(*curve, point=POINT, seed=0):
     points = tuple((step, accuracy(score)) for step, score in curve)
     return Trial(
         point=point, seed=seed, steps=curve[-1][0], stopped="budget", curve=points, validation=found, test=found,
-        seconds=1.0,
+        seconds=1.0, seconds_per_step=0.01,
     )  # fmt: skip
 
 

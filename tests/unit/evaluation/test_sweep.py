@@ -19,7 +19,7 @@ from pytest_mad.store.folder import Store
 from pytest_mad.training import engines
 from pytest_mad.training.metrics import Accuracies
 from pytest_mad.training.trial import OutOfTimeError, Trial, TrialError
-from tests.unit.tiny import CPU, SIZES, Tiny, make_setting
+from tests.unit.tiny import CPU, SIZES, Tiny, make_setting, timeless
 
 RATES = (0.1, 0.2, 0.3)
 POINTS = [Point(lr=lr) for lr in RATES]
@@ -55,6 +55,7 @@ def scripted(monkeypatch):
                 validation=validation,
                 test=test,
                 seconds=0.0,
+                seconds_per_step=0.0,
             )
             return trial, build()
 
@@ -226,9 +227,7 @@ def test_a_sweep_is_the_same_whatever_ran_before():
     sweep(setting, seed=3)
     torch.manual_seed(2)
     second = sweep(setting)
-    assert [dataclasses.replace(t, seconds=0.0) for t in first.trials] == [
-        dataclasses.replace(t, seconds=0.0) for t in second.trials
-    ]
+    assert [timeless(t) for t in first.trials] == [timeless(t) for t in second.trials]
     assert first.accuracies() == second.accuracies()
     assert [t.test for t in sweep(setting, seed=3).trials] != [t.test for t in first.trials]
 
@@ -363,7 +362,7 @@ def test_a_sweep_in_parts_is_the_sweep():
     setting = make_setting(points=points, race=False)
 
     def found(one):
-        return [dataclasses.replace(trial, seconds=0.0) for trial in (one.best, *one.trials)]
+        return [timeless(trial) for trial in (one.best, *one.trials)]
 
     whole, parts = sweep(setting), in_parts(setting)
     assert found(parts) == found(whole) and len(whole.trials) == 2

@@ -18,7 +18,7 @@ from pytest_mad.evaluation.sweep import run_sweep
 from pytest_mad.store import identity, trials
 from pytest_mad.store.folder import Store
 from pytest_mad.training import trial
-from tests.unit.tiny import CPU, POINT, Tiny, make_setting
+from tests.unit.tiny import CPU, POINT, Tiny, make_setting, timeless
 
 SETTING = make_setting(steps=45, evaluate_every=10)
 
@@ -63,7 +63,7 @@ def sweep(factory, store, cut_at=None, setting=SETTING):
             raise KeyboardInterrupt
 
     found = run_sweep(from_factory(factory), setting, 0, device=CPU, store=store, progress=progress)
-    return [dataclasses.replace(one, seconds=0.0) for one in found.trials], found.stored
+    return [timeless(one) for one in found.trials], found.stored
 
 
 @pytest.fixture

@@ -192,6 +192,7 @@ GOOD = {
     "validation": {"accuracy": 0.5, "accuracy_compat": 0.5, "sequence_accuracy": 0.5},
     "test": {"accuracy": 0.5, "accuracy_compat": 0.5, "sequence_accuracy": 0.5},
     "seconds": 1.0,
+    "seconds_per_step": 0.01,
     "note": "",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import re
 
@@ -21,7 +20,7 @@ from pytest_mad.training.agreement import EngineError
 from pytest_mad.training.data import load_data
 from pytest_mad.training.trial import OutOfTimeError, TrialError, as_it_is, train_trial, training_step
 from pytest_mad.training.vmap import Member, Stack, check, train_members
-from tests.unit.tiny import CPU, POINT, Tiny, make_setting
+from tests.unit.tiny import CPU, POINT, Tiny, make_setting, timeless
 
 POINTS = (POINT, Point(lr=0.003), Point(lr=0.03, weight_decay=0.5))
 NEVER = Point(lr=1e-9)
@@ -57,7 +56,7 @@ def assert_same(found, expected):
         assert (type(found), str(found)) == (type(expected), str(expected))
         return
     (trial, model), (expected_trial, expected_model) = found, expected
-    assert dataclasses.replace(trial, seconds=0.0) == dataclasses.replace(expected_trial, seconds=0.0)
+    assert timeless(trial) == timeless(expected_trial)
     assert not model.training
     torch.testing.assert_close(weights(model), weights(expected_model), rtol=1e-4, atol=1e-5)
 
