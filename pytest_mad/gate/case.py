@@ -76,8 +76,10 @@ def judge_case(seen: Sequence[Seed], floor: Floor, pace: Pace | None) -> Verdict
     if speed == "slower":
         assert pace is not None
         return _of_late(seen, floor, pace)
-    scores = [seed.score for seed in seen if seed.score is not None]
-    lost = sum(seed.score is None and not seed.was_cut for seed in seen)
+    is_good = any(seed.score is not None and seed.score >= floor.floor for seed in seen)
+    counted = seen if is_good else seen[: floor.most_seeds]  # n bad scores of chosen seeds are no rare event
+    scores = [seed.score for seed in counted if seed.score is not None]
+    lost = sum(seed.score is None and not seed.was_cut for seed in counted)
     if speed == "open":
         late = f"{len(seen)} new seeds have not decided whether it learns slower; the time ran out"
         return Verdict("inconclusive", f"normalised score {round_down(max(scores)):.3f}; {late}" if scores else late)
@@ -87,18 +89,18 @@ def judge_case(seen: Sequence[Seed], floor: Floor, pace: Pace | None) -> Verdict
 
 
 def _of_late(seen: Sequence[Seed], floor: Floor, pace: Pace) -> Verdict:
-    """``slower``, or ``regress`` where the trial that was to say which arrives below the floor, or nowhere."""
-    last = seen[-1].score
+    """``slower`` where one seed arrives at the floor; else ``regress``, and the last was trained to its end to tell."""
+    best = max((seed.score for seed in seen if seed.score is not None), default=None)
     slow = f"{times_text(seen, pace)} than {floor.whose()}"
     steps = ", ".join(_steps_text(seed) for seed in seen)
     recorded = f"{pace.solved[0]:,} to {pace.latest:,} in {len(pace.recorded)} recorded seeds"
     chance = f"an unchanged architecture would do this in 1 of {math.floor(1 / pace.false_alarms):,} runs at most"
     evidence = f"steps to {pace.mark:g}: {steps}; {recorded}; {chance}"
-    if last is None:
+    if best is None:
         return Verdict("regress", f"training diverged; {evidence}")
-    if last >= floor.floor:
-        return Verdict("slower", f"{slow}, and arrives at {round_down(last):.3f}; {evidence}")
-    return Verdict("regress", f"normalised score {round_down(last):.3f} is below {floor.explain()}; {evidence}")
+    if best >= floor.floor:
+        return Verdict("slower", f"{slow}, and arrives at {round_down(best):.3f}; {evidence}")
+    return Verdict("regress", f"normalised score {round_down(best):.3f} is below {floor.explain()}; {evidence}")
 
 
 def _steps_text(seed: Seed) -> str:
@@ -108,13 +110,21 @@ def _steps_text(seed: Seed) -> str:
 def times_text(seen: Sequence[Seed], pace: Pace) -> str:
     """``learns 3.1 (2.4 to 4.0) times slower``, or as much of that as is known.
 
-    Where too many seeds were cut for a median of all, the number is that of the last, which was trained to its end.
+    Where too many seeds were cut for a median of all, the number is that of the last, which was trained to its end; but
+    not where the others show that it was one of the quicker ones.
     """
     found = ratio([seed.bounds for seed in seen], pace.recorded)
-    times = found.low_median
+    times, least = found.low_median, max(found.low, found.low_median)
     if found.low_median != found.high_median:
-        times = math.inf if seen[-1].steps is None else seen[-1].steps / statistics.median(pace.solved)
-    if math.isinf(times):
-        return f"learns at least {found.low:.1f} times slower" if found.low > 1 else "learns later"
+        times = 0.0 if seen[-1].steps is None else seen[-1].steps / statistics.median(pace.solved)
+    if times < least or math.isinf(times):
+        return f"learns at least {least:.1f} times slower" if _is_more(least) else "learns later"
+    if not _is_more(times):
+        return "learns later"
     sure = f"{found.low:.1f} to {found.high:.1f}" if math.isfinite(found.high) else f"at least {found.low:.1f}"
     return f"learns {times:.1f} ({sure}) times slower" if found.low > 0 else f"learns {times:.1f} times slower"
+
+
+def _is_more(times: float) -> bool:
+    """Than once, also when it is rounded."""
+    return 1.05 <= times < math.inf

@@ -5,6 +5,7 @@ Final scores of small settings saturate: most defects let a small model arrive, 
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -154,6 +155,6 @@ def ratio(new: Sequence[Bounds], recorded: Sequence[Steps], confidence: float = 
 
 def _outside(new: int, recorded: int, tail: float) -> int | None:
     """How many quotients lie outside of the interval on each side; None where so few seeds allow no interval."""
-    counts, total = orders_with(new, recorded), math.comb(new + recorded, new)
-    rare = (u for u in range(len(counts)) if sum(counts[: u + 1]) <= tail * total)
-    return max(rare, default=None)
+    at_most, total = itertools.accumulate(orders_with(new, recorded)), math.comb(new + recorded, new)
+    rare = sum(1 for _ in itertools.takewhile(lambda count: count <= tail * total, at_most))
+    return rare - 1 if rare else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections.abc import Callable
 
 import pytest
@@ -93,6 +95,53 @@ def test_a_cut_seed_is_finished_before_bad_scores_count_as_all():
     asked, seen = play(lambda seed: (1200 if seed == 0 else 120, 0.92), pace())
     assert Ask(0, None) in asked
     assert judge_case(seen, floor(), pace()).outcome == "regress"
+
+
+def test_a_late_model_of_which_one_seed_arrives_is_slower_and_has_lost_nothing():
+    """One good score is enough, whichever seed has it."""
+    model = [(250, GOOD)] + [(1200, GOOD)] * 6 + [(None, 0.4)]
+    _asked, seen = play(lambda seed: model[seed], pace())
+    assert seen[-1].score == 0.4
+    verdict = judge_case(seen, floor(), pace())
+    assert verdict.outcome == "slower"
+    assert "arrives at 0.980" in verdict.detail
+
+
+def test_bad_scores_of_chosen_seeds_are_no_regression_when_the_time_runs_out():
+    """Two were cut, and would be finished first."""
+    seen = [Seed(None, 260, None, was_cut=True)] * 2 + [Seed(120, 300, 0.92)] * 4
+    assert ask_next(seen, floor(), pace()) == Ask(0, None)
+    assert judge_case(seen, floor(), pace()).outcome == "inconclusive"
+
+
+@given(
+    st.lists(st.tuples(st.integers(10, 60).map(lambda n: 10 * n), st.sampled_from([GOOD, BAD])), min_size=8, max_size=8)
+)
+def test_the_number_that_is_told_fits_its_interval(model):
+    _, seen = play(lambda seed: model[seed], pace())
+    verdict = judge_case(seen, floor(), pace())
+    told = re.match(r"learns ([\d.]+) \((?:at least )?([\d.]+)(?: to ([\d.]+))?\) times slower", verdict.detail)
+    if told:
+        middle, low, high = (math.inf if part is None else float(part) for part in told.groups())
+        assert middle > 1
+        assert low <= middle <= high
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(10, 60).map(lambda n: 10 * n), st.sampled_from([GOOD, 0.92, BAD])), min_size=8, max_size=8
+    )
+)
+def test_a_case_that_is_cut_short_is_never_called_worse_than_it_is(model):
+    """At each point before its end it passes, or is open."""
+    seen: list[Seed] = []
+    while (ask := ask_next(seen, floor(), pace())) is not None:
+        assert not seen or judge_case(seen, floor(), pace()).outcome == "inconclusive"
+        steps, score = model[ask.seed]
+        is_cut = ask.cut_at is not None and steps > ask.cut_at
+        found = Seed(None, ask.cut_at or 0, None, was_cut=True) if is_cut else Seed(steps, steps, score)
+        seen[ask.seed : ask.seed + 1] = [found]
+    assert judge_case(seen, floor(), pace()).outcome != "inconclusive"
 
 
 def test_without_recorded_steps_scores_decide_alone():
