@@ -31,17 +31,18 @@ class Recorded(NamedTuple):
 def place(setting: Setting, requirement: Requirement, options: RunOptions, steps: Sequence[Steps]) -> str:
     """One clause about the steps to the mark of this run's seeds; nothing where there is nothing to say.
 
-    Beside another architecture's baseline it is the rank among its seeds. Beside thresholds only what lies beyond all
-    reference architectures is told: there a budget that is too short and a capability that is missing look alike.
+    Beside another architecture's baseline it is the rank of the best one, for one good seed passes there. Beside
+    thresholds only what lies beyond all reference architectures is told: a budget that is too short and a capability
+    that is missing look alike.
     """
     if requirement.record or not steps:
         return ""
-    latest = None if None in steps else max(one for one in steps if one is not None)
+    solved = [one for one in steps if one is not None]
     if requirement.entry and options.baseline and options.baseline.is_shipped:
-        return _rank(latest, Recorded((options.baseline.source,), requirement.entry.steps))
+        return _rank(min(solved, default=None), Recorded((options.baseline.source,), requirement.entry.steps))
     if requirement.floor or requirement.mark is None:
         return ""
-    return _beyond(latest, references(setting, requirement.mark))
+    return _beyond(max(solved) if len(solved) == len(steps) else None, references(setting, requirement.mark))
 
 
 def _rank(latest: Steps, recorded: Recorded) -> str:

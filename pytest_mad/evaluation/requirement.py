@@ -131,8 +131,13 @@ def _entry(
     if found is None:
         raise MissingEntryError(_missing(architecture, setting, options, baseline))
     check_fits(found[1], f"{found[0]}, {setting.id}", setting.identity())
-    check_new(found[1], options.first_seed)
+    check_new(found[1], options.first_seed, most_new_seeds(setting, options))
     return found
+
+
+def most_new_seeds(setting: Setting, options: RunOptions) -> int:
+    """How many seeds a comparison may take, by scores or by steps."""
+    return options.seeds or max(setting.gate.seeds, setting.gate.speed_seeds)
 
 
 def _missing(architecture: Architecture, setting: Setting, options: RunOptions, baseline: Baseline) -> str:

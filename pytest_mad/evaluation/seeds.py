@@ -32,6 +32,8 @@ class Seeds:
     sweeps: list[Sweep] = field(default_factory=list)
     #: first trials that were cut, of seeds that have no sweep
     late: list[LateError] = field(default_factory=list)
+    #: numbers of seeds whose training gave no score
+    lost: list[int] = field(default_factory=list)
     #: against a baseline, seed by seed
     seen: list[Seed] = field(default_factory=list)
 
@@ -104,6 +106,7 @@ def _compare(setting: Setting, requirement: Requirement, run_sweep: RunSweep, fo
             raise
         except TrialError as error:
             lost.append(error)
+            found.lost.append(requirement.first_seed + ask.seed)
             seed = Seed(None, 0, None)
         found.seen[ask.seed : ask.seed + 1] = [seed]
     if not found.sweeps:
@@ -124,4 +127,5 @@ def _train(ask: Ask, setting: Setting, requirement: Requirement, run_sweep: RunS
     found.late[:] = [late for late in found.late if late.seed != number]
     found.sweeps.append(sweep)
     steps = None if mark is None else steps_of_sweep(setting, mark, sweep)
-    return Seed(steps, sweep.trials[0].steps, setting.normalized(sweep.accuracies().accuracy))
+    trained = next((trial.steps for trial in sweep.trials if trial.point == setting.recipe.points[0]), 0)
+    return Seed(steps, trained, setting.normalized(sweep.accuracies().accuracy))

@@ -160,11 +160,11 @@ def mark_of(setting: Setting, requirement: Requirement, scores: Sequence[float])
 
 
 def steps_by_seed(setting: Setting, mark: float | None, found: Seeds) -> dict[int, int | None]:
-    """Steps to the mark of every seed that was trained."""
+    """Steps to the mark of every seed that was trained; a diverged one never reached it."""
     if mark is None:
         return {}
-    cut: dict[int, int | None] = {late.seed: None for late in found.late}
-    return cut | {sweep.seed: steps_of_sweep(setting, mark, sweep) for sweep in found.sweeps}
+    unknown: dict[int, int | None] = dict.fromkeys([*found.lost, *(late.seed for late in found.late)])
+    return unknown | {sweep.seed: steps_of_sweep(setting, mark, sweep) for sweep in found.sweeps}
 
 
 def seconds_per_step(sweeps: Sequence[Sweep]) -> float:

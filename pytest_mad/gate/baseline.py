@@ -13,7 +13,6 @@ from pytest_mad.common.files import FileError, is_there, read_json
 from pytest_mad.common.packages import HERE, minor
 from pytest_mad.common.records import (
     Between,
-    Count,
     Named,
     Positive,
     Score,
@@ -30,6 +29,7 @@ SCHEMA = 2
 _SHIPPED = HERE / "baselines"
 _Architecture = Annotated[str, Named(NAME, "names have letters, digits and _.- only")]
 _Setting = Annotated[str, Named(re.compile(r"[^\[\]]+\[[^\[\]]+\]"), "settings are named task[baseline]")]
+_Step = Annotated[int, Between(1)]
 _Whole = Annotated[int, Between(0, 2**63 - 1)]
 
 
@@ -48,7 +48,7 @@ class First:
     #: as those of :class:`Entry`
     scores: tuple[Score, ...]
     mark: Share | None
-    steps: tuple[Count | None, ...]
+    steps: tuple[_Step | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +71,7 @@ class Entry:
     #: the normalised score from which the setting counted as learned; null where nothing said
     mark: Share | None
     #: of each seed the steps to the mark at the recipe's first point; null where it was not reached
-    steps: tuple[Count | None, ...]
+    steps: tuple[_Step | None, ...]
     #: median over the seeds; null where nobody measured
     seconds_per_step: Positive | None
     #: what stood here first; null where that is this entry
@@ -164,11 +164,16 @@ def check_fits(entry: Entry, setting: str, now: Mapping[str, Any]) -> None:
             raise BaselineError(f"{setting} was recorded with {name} {was!r}, but this run has {is_now!r}")
 
 
-def check_new(entry: Entry, first_seed: int | None) -> None:
-    """Raise :class:`BaselineError` for seeds that were recorded: repeating them says nothing about new ones."""
-    if first_seed is not None and entry.first_seed <= first_seed < entry.next_seed:
-        seeds = f"{entry.first_seed} to {entry.next_seed - 1}"
-        raise BaselineError(f"seeds {seeds} are recorded, so --mad-first-seed={first_seed} is not new")
+def check_new(entry: Entry, first_seed: int | None, most: int = 1) -> None:
+    """Raise :class:`BaselineError` for seeds that were recorded: repeating them says nothing about new ones.
+
+    Counting from ``first_seed``, up to ``most`` seeds are tried.
+    """
+    if first_seed is None or first_seed >= entry.next_seed or first_seed + most <= entry.first_seed:
+        return
+    seeds = f"{entry.first_seed} to {entry.next_seed - 1}"
+    new = "is not new" if first_seed >= entry.first_seed else f"and up to {most} seeds run into them"
+    raise BaselineError(f"seeds {seeds} are recorded, so --mad-first-seed={first_seed} {new}")
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
-from pytest_mad.common.records import Between, Count, Share
+from pytest_mad.common.records import Between, Share, require
 
 from .ranks import chance_of, critical, orders_with
 
@@ -54,13 +54,16 @@ class Pace:
 
     mark: Share
     #: steps to the mark of each recorded seed; null where it did not reach it
-    recorded: tuple[Count | None, ...]
+    recorded: tuple[Annotated[int, Between(1)] | None, ...]
     #: how many new seeds may try
     most_seeds: Annotated[int, Between(1)]
     #: ``slower`` from this many pairs on in which a new seed is later than a recorded one
     flag_at: Annotated[int, Between(1)]
     #: ``slower`` also where so many first seeds are all later than all recorded ones; null for none
     early: Annotated[int, Between(1)] | None
+
+    def __post_init__(self) -> None:
+        require(any(self.recorded), list(self.recorded), "a list with at least one number", "recorded")
 
     @property
     def solved(self) -> list[int]:

@@ -81,7 +81,7 @@ def _settings(records: list[SettingResult], *, partial: bool) -> Iterator[Line]:
             yield Line(f"    {record.detail}", _colour(record))
         if record.attempts:
             yield Line(f"    {history(record)}", _colour(record))
-    together = pooled(records)
+    together = None if partial else pooled(records)  # a part is judged by nobody
     if together and together.outcome != "pass":
         yield Line(f"  {together.outcome}: {together.detail}", "red")
     if any(record.stored for record in records):

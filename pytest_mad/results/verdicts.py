@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
-from pytest_mad.gate.judge import Verdict
+from pytest_mad.gate.judge import SlowerMode, Verdict
 from pytest_mad.gate.pool import FirstSeed, judge_pool
 
 from .result import ContractResult, ItemResult, SettingResult
@@ -26,9 +26,13 @@ def is_warning(result: ItemResult) -> TypeGuard[ContractResult]:
     return isinstance(result, ContractResult) and result.passed and bool(result.warned)
 
 
-def pooled(settings: Iterable[SettingResult]) -> Verdict | None:
-    """What the first new seeds of one architecture's settings say together; None where no baseline can be asked."""
-    own = {result.setting: result for result in settings if result.pace and result.steps}
+def pooled(settings: Iterable[SettingResult], modes: Sequence[SlowerMode] = ("fail",)) -> Verdict | None:
+    """What the first new seeds of one architecture's settings say together; None where no baseline can be asked.
+
+    Of the settings in which a verdict ``slower`` counts as one of ``modes``: what is allowed in one is not held against
+    all together.
+    """
+    own = {one.setting: one for one in settings if one.pace and one.steps and one.slower in modes}
     return judge_pool([FirstSeed(one.pace, one.steps[0][1]) for one in own.values() if one.pace])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,7 +40,7 @@ def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Sett
     from pytest_mad.architectures.architecture import TargetError
     from pytest_mad.report.progress import live_progress
 
-    from .items import work
+    from .items import SlowerWarning, work
     from .keys import RESULT
     from .naming import named
     from .plan import run_options
@@ -61,6 +62,8 @@ def mad_result(request: pytest.FixtureRequest, mad_model: Any, mad_setting: Sett
         print(outcome.traceback)
     if outcome.result.verdict == "skipped":
         pytest.skip(outcome.result.detail)
+    if outcome.result.verdict == "slower" and outcome.result.slower == "warn":
+        warnings.warn(outcome.result.explain(), SlowerWarning, stacklevel=1)  # as an error it fails the test
     return outcome.result
 
 

@@ -17,6 +17,7 @@ from pytest_mad.architectures.targets import TARGETS
 from pytest_mad.common.errors import suggestion, user_traceback
 from pytest_mad.common.files import FileError, is_folder, is_there, refuse_unwritable
 from pytest_mad.evaluation.options import ContractOptions, Mode, RunOptions
+from pytest_mad.evaluation.requirement import most_new_seeds
 from pytest_mad.gate.baseline import (
     Baseline,
     BaselineError,
@@ -282,7 +283,7 @@ def check_baseline(plan: Plan, known: Baseline) -> None:
             found = known.find(architecture.name, setting.id)
             if found:
                 check_fits(found[1], f"{found[0]}, {setting.id}", setting.identity())
-                check_new(found[1], plan.run.first_seed)
+                check_new(found[1], plan.run.first_seed, most_new_seeds(setting, plan.run))
 
 
 def _require_cuda() -> None:

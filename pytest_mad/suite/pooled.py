@@ -6,27 +6,35 @@ from collections.abc import Iterable
 
 import pytest
 
+from pytest_mad.gate.judge import Verdict
 from pytest_mad.results.result import SettingResult
 from pytest_mad.results.verdicts import pooled
 
 from .arguments import ROOT
 from .items import SlowerWarning
-from .options import options_of
 
 
 def report_late(session: pytest.Session, settings: Iterable[SettingResult]) -> None:
-    """Add a failed test for each architecture that the pooled test calls slower, or warn, as the options say.
+    """Add a failed test for each architecture that the pooled test calls slower, or warn, as the settings say.
 
     It has no item: what it judges is known when all items have run, and in the controller alone.
     """
-    settings, mode = list(settings), options_of(session.config).slower
+    settings = list(settings)
     for name in dict.fromkeys(result.architecture for result in settings):
-        found = pooled(result for result in settings if result.architecture == name)
-        if found is None or found.outcome != "slower" or mode == "pass":
-            continue
-        line = f"slower: {found.detail}"
-        if mode == "fail" or not _warns(session.config, f"{name}: {line}"):
-            session.config.hook.pytest_runtest_logreport(report=_failed(f"{ROOT}::{name}::speed", line))
+        own = [result for result in settings if result.architecture == name]
+        failing, warning = pooled(own), pooled(own, ("fail", "warn"))
+        if failing and failing.outcome == "slower":
+            _fail(session.config, name, failing)
+        elif warning and warning.outcome == "slower" and not _warns(session.config, f"{name}: {_line(warning)}"):
+            _fail(session.config, name, warning)
+
+
+def _line(found: Verdict) -> str:
+    return f"slower: {found.detail}"
+
+
+def _fail(config: pytest.Config, name: str, found: Verdict) -> None:
+    config.hook.pytest_runtest_logreport(report=_failed(f"{ROOT}::{name}::speed", _line(found)))
 
 
 def _warns(config: pytest.Config, line: str) -> bool:

@@ -132,6 +132,28 @@ def test_what_slower_counts_as_is_an_option(project, recorded, mode, code):
     assert ("SlowerWarning" in result.stdout.str()) == (mode == "warn")
 
 
+def test_the_marker_of_a_test_of_one_s_own_says_it_too(project, recorded):
+    """Its result passes, and warns."""
+    slowed(project)
+    project.write(
+        test_own="""
+        import late, pytest
+
+        @pytest.fixture
+        def mad_model():
+            return late.make_model
+
+        @pytest.mark.mad(tasks=["memorization"], slower="warn:known", contracts=["gradients=off:quick"])
+        def test_own(mad_result):
+            assert mad_result.passed
+        """
+    )
+    (project.path / "b.json").write_text((project.path / "b.json").read_text().replace('"models"', '"late"'))
+    found = project.bare("--mad-preset=quick.toml", "--mad-baseline=b.json", "test_own.py", "-W", "default", "-rA")
+    assert found.ret == 0
+    found.stdout.fnmatch_lines(["*SlowerWarning: *slower: learns * times slower*"])
+
+
 @pytest.mark.parametrize(
     "table", ['slower = "warn:a known change"', 'slowers = { "baseline" = "pass:a known change" }']
 )
@@ -199,12 +221,25 @@ def test_the_pooled_test_heeds_the_option(project, hurried, mode):
     assert ("SlowerWarning: models: slower: learns later" in result.stdout.str()) == (mode == "warn")
 
 
+def test_what_is_allowed_in_a_setting_is_not_held_against_all(project, hurried):
+    """The reason stands in the preset; the pool is of the others."""
+    slowers = 'slower = "pass:it trades speed for size"'
+    preset = project.path.joinpath("quick.toml")
+    preset.write_text(preset.read_text() + slowers + "\n")
+    result = run(project, "--mad-baseline=b.json", "--mad-json=out.json")
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*over all settings*")
+    assert project.command("merge", "out.json").ret == 0
+
+
 def test_a_shard_judges_no_pool(project, hurried):
     """Each would flag at the level of the whole; who merges them does it once."""
     for shard in (1, 2):
         shares = (f"--mad-shard={shard}/2", f"--mad-json=s{shard}.json")
         arch = ("--mad-preset=quick.toml", "--mad-arch=models:make_model")
-        assert project.bare(*arch, "--mad-baseline=b.json", *shares).ret == 0
+        found = project.bare(*arch, "--mad-baseline=b.json", *shares)
+        assert found.ret == 0
+        found.stdout.no_fnmatch_line("*over all settings*")
     merged = project.command("merge", "s1.json", "s2.json")
     assert merged.ret == 1
     merged.stdout.fnmatch_lines(["  slower: learns later over all settings: *", "2 files, 17 results; 1 fails"])

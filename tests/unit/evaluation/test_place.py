@@ -73,6 +73,11 @@ def test_beside_another_architecture_s_baseline_it_is_the_rank(transformer):
     )
 
 
+def test_one_good_seed_of_several_tells_the_rank(transformer):
+    """As one good score passes."""
+    assert told([None, 10], baseline=transformer) == "learned in 10 steps, later than 0 of 16 seeds of transformer"
+
+
 def test_beside_one_s_own_baseline_the_verdict_says_it_all(transformer):
     own = replace(transformer, is_shipped=False, entries={"mine": transformer.entries["transformer"]})
     assert told([10_000], baseline=own) == ""

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_mad.evaluation.requirement import Requirement
 from pytest_mad.evaluation.seeds import late_behind, run_seeds, steps_of, steps_of_sweep
+from pytest_mad.evaluation.setting import steps_by_seed
 from pytest_mad.evaluation.sweep import Sweep, check_late
 from pytest_mad.gate import draw_floor
 from pytest_mad.gate.speed import draw_pace
@@ -132,6 +133,7 @@ def test_a_diverged_seed_is_unsolved_and_the_next_is_tried():
     assert found.seen[0].steps is None
     assert found.seen[0].score is None
     assert found.sweeps
+    assert min(steps_by_seed(SETTING, 0.9, found).items()) == (16, None)
 
 
 def test_a_model_that_always_diverges_raises_what_it_did():

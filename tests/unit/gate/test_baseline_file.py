@@ -22,6 +22,7 @@ from pytest_mad.gate.baseline import (
     First,
     another_machine,
     check_fits,
+    check_new,
     load_baseline,
     read_entries,
     shipped_baselines,
@@ -50,7 +51,7 @@ UNMARKED = replace(ENTRY, scores=(-0.5,), mark=None, steps=(), seconds_per_step=
 GOOD = {"mine": {RECALL: ENTRY, "compression[vocab_size=16]": UNMARKED}, "other": {RECALL: ENTRY}}
 
 names = st.from_regex(r"[A-Za-z0-9_.-]+", fullmatch=True)
-step_counts = st.none() | st.integers(0, 10_000)
+step_counts = st.none() | st.integers(1, 10_000)
 
 
 @st.composite
@@ -364,3 +365,18 @@ def test_the_shipped_baselines_are_the_recorded_seeds():
             baseline_of(RESULTS / f"calibrate-smoke-{name}.json")
             == read_entries(module._SHIPPED / f"{name}.json")[name]
         )
+
+
+@pytest.mark.parametrize(("first_seed", "most", "says"), [
+    (20, 1, "is not new"), (35, 1, "is not new"), (17, 4, "and up to 4 seeds run into them"), (13, 8, "and up to 8"),
+])  # fmt: skip
+def test_seeds_that_were_recorded_are_refused_also_as_later_ones(first_seed, most, says):
+    recorded = replace(ENTRY, first_seed=20, scores=(0.9,) * 16, steps=(100,) * 16)
+    with pytest.raises(BaselineError, match=f"seeds 20 to 35 are recorded, so --mad-first-seed={first_seed} {says}"):
+        check_new(recorded, first_seed, most)
+
+
+def test_seeds_before_and_behind_the_recorded_ones_are_new():
+    recorded = replace(ENTRY, first_seed=20, scores=(0.9,) * 16, steps=(100,) * 16)
+    for first_seed in (None, 16, 36):
+        check_new(recorded, first_seed, 4)
