@@ -25,6 +25,10 @@ Curve = Sequence[tuple[int, float]]
 _DIGITS = 4
 
 
+class OpenCaseError(Exception):
+    """The time ran out behind seeds that were cut because they were late, and none has a score; one line."""
+
+
 @dataclass
 class Seeds:
     """What the seeds of a setting have shown by now."""
@@ -79,7 +83,10 @@ def run_seeds(setting: Setting, requirement: Requirement, run_sweep: RunSweep) -
     against = requirement.floor is not None and not requirement.record
     try:
         _compare(setting, requirement, run_sweep, found) if against else _all(requirement, run_sweep, found)
-    except OutOfTimeError:
+    except OutOfTimeError as error:
+        if found.late and not found.sweeps:
+            undecided = f"late, and undecided whether it is slower, behind {found.late[-1].steps} steps"
+            raise OpenCaseError(f"{undecided}; {error}") from None
         if not found.sweeps or requirement.record:  # half a recording is none
             raise
     found.sweeps.sort(key=lambda sweep: sweep.seed)

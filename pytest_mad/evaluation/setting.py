@@ -26,7 +26,7 @@ from .contract import first_broken
 from .options import RunOptions
 from .place import place
 from .requirement import BaselineWarning, Requirement, requirement_of, threshold_of, warn_of_another_machine
-from .seeds import Seeds, run_seeds, shown, steps_of_sweep
+from .seeds import OpenCaseError, Seeds, run_seeds, shown, steps_of_sweep
 
 if TYPE_CHECKING:
     import torch
@@ -266,6 +266,8 @@ def stopped_by(
         verdict = Verdict("skipped", str(error))
     elif isinstance(error, ContractBrokenError | NotCausalError | MissingEntryError):
         verdict = Verdict("fail", str(error))
+    elif isinstance(error, OpenCaseError):
+        verdict = Verdict("inconclusive", joined(str(error), options.limit()))
     elif isinstance(error, OutOfTimeError):
         verdict = Verdict("error", joined(str(error), options.limit()))
     elif isinstance(error, TrialError | PublishedDataError | BaselineError | BaselineWarning):
@@ -290,7 +292,8 @@ def ended(
 ) -> Measured:
     """A setting that ended without a score; on which ``device``, where another process must say that."""
     device = device or choose_device(options.device).type
-    found = _result(architecture, setting, options, verdict, seconds=round(seconds, 3), device=device)
+    timing = {"seconds": round(seconds, 3), "device": device}
+    found = _result(architecture, setting, options, verdict, tolerant=options.tolerant, **timing)
     return Measured(found, shown)
 
 

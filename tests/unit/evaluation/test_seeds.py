@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_mad.evaluation.requirement import Requirement
-from pytest_mad.evaluation.seeds import late_behind, run_seeds, steps_of, steps_of_sweep
+from pytest_mad.evaluation.seeds import OpenCaseError, late_behind, run_seeds, steps_of, steps_of_sweep
 from pytest_mad.evaluation.setting import steps_by_seed
 from pytest_mad.evaluation.sweep import Sweep, check_late
 from pytest_mad.gate import draw_floor
@@ -156,3 +156,16 @@ def test_time_that_runs_out_leaves_what_there_is():
     assert [s.seed for s in found.sweeps] == [16]
     with pytest.raises(OutOfTimeError):
         run_seeds(SETTING, replace(requirement(), first_seed=17), run)
+
+
+def test_time_that_runs_out_behind_a_cut_seed_leaves_the_case_open():
+    """It has no score to show, and is no error of the model's."""
+    player = Player(lambda seed: 900)
+
+    def run(seed, is_late):
+        if seed == 17:
+            raise OutOfTimeError("out of time at step 100 of 3000")
+        return player(seed, is_late)
+
+    with pytest.raises(OpenCaseError, match="late, and undecided whether it is slower, behind 300 steps; out of time"):
+        run_seeds(SETTING, requirement(), run)
