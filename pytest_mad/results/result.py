@@ -124,7 +124,7 @@ class SettingResult:
     parameters: Count | None = None
     state_size: Count | None = None
     seconds: Positive = 0.0
-    #: of training, evaluations included: the median over the trials
+    #: of training alone, on a CPU of its thread's own time: the median over the trials
     seconds_per_step: Positive | None = None
     stored: bool = False
     device: str = "cpu"
