@@ -107,7 +107,7 @@ def both(change, task):
     """Logits of a base and of its changed copy, drawn from one seed, on sequences longer than any chunk here."""
     tokens = torch.randint(0, 8, (4, 48), generator=torch.Generator().manual_seed(0))
     models = []
-    for make_model in (BASES[change.base].make_model, change.make_model):
+    for make_model in (BASES[change.base], change.make_model):
         with seeded("refactoring"):
             models.append(make_model(task=task, vocab_size=8, max_length=48).eval())
     with torch.no_grad():
