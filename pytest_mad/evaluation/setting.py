@@ -123,7 +123,8 @@ def conclude(
     note = joined(*dict.fromkeys(note for sweep in sweeps for note in sweep.notes))
     placed, pace = place(setting, requirement, options, [one for _, one in steps]), seconds_per_step(sweeps)
     costs = cost(requirement, options, sweeps, pace, choose_device(options.device))
-    verdict = verdict._replace(detail=joined(verdict.detail, note, placed, costs))
+    note = joined(note, placed)
+    verdict = verdict._replace(detail=joined(verdict.detail, note, costs))
     return _result(
         architecture,
         setting,

@@ -152,16 +152,16 @@ def _check_schema(found: Any) -> None:
     at("schema", check_of(Literal[2]), found)
 
 
-def check_fits(entry: Entry, setting: str, now: Mapping[str, Any]) -> None:
+def check_fits(entry: Entry, setting: str, now: Mapping[str, Any], hint: str = "") -> None:
     """Raise :class:`BaselineError`, which names both, for an entry of another preset, parameters, version or recipe.
 
-    ``now`` has what this run would record, by the names of :class:`Entry`.
+    ``now`` has what this run would record, by the names of :class:`Entry`; ``hint`` is added to the message.
     """
     for name, value in now.items():
         before = getattr(entry, name)
         if before != value:
             was, is_now = _differing(before, value) if isinstance(value, dict) else (before, value)
-            raise BaselineError(f"{setting} was recorded with {name} {was!r}, but this run has {is_now!r}")
+            raise BaselineError(f"{setting} was recorded with {name} {was!r}, but this run has {is_now!r}{hint}")
 
 
 def check_new(entry: Entry, first_seed: int | None, most: int = 1) -> None:

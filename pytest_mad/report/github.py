@@ -167,7 +167,7 @@ def _setting(name: str, result: SettingResult) -> Line:
         score_text(result.needed),
         accuracy_text(result.accuracy),
         accuracy_text(result.trivial),
-        count_text(result.learned),
+        result.learned_text or count_text(None),
         "stored" if result.stored else seconds_text(result.seconds),
     )
 

@@ -99,7 +99,7 @@ def _cells(record: SettingResult) -> tuple[str, ...]:
         score_text(record.needed),
         accuracy_text(record.accuracy),
         accuracy_text(record.trivial),
-        str(record.learned or "-"),
+        record.learned_text or "-",
         "stored" if record.stored else f"{record.seconds:.1f}",
     )
     return tuple(cell.replace(NOTHING, "-") for cell in cells)  # any terminal can show that

@@ -171,6 +171,13 @@ class SettingResult:
         return ordered[len(ordered) // 2] if ordered else None
 
     @property
+    def learned_text(self) -> str:
+        """The same for a table: ``>570`` where seeds were cut before they got there; nothing where they never did."""
+        if self.learned:
+            return f"{self.learned:,}"
+        return f">{max(cut):,}" if (cut := [one.steps for one in self.trials if one.stopped == "late"]) else ""
+
+    @property
     def needed(self) -> float | None:
         """The normalised score to reach: the baseline's floor or the threshold, or none."""
         return self.baseline.floor if self.baseline else self.threshold

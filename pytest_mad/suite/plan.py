@@ -74,7 +74,8 @@ def make_plan(config: pytest.Config) -> Plan:
     for setting in plan.settings.values():  # is there room between guessing and the oracle?
         _usage(f"--mad-preset={options.preset}", setting.normalized, 0.0)
     if plan.run.baseline:
-        _usage(f"--mad-baseline={plan.run.baseline.source}", check_baseline, plan, plan.run.baseline)
+        hint = "; --mad-lr changes it: leave that out, or record with it" if options.lrs else ""
+        _usage(f"--mad-baseline={plan.run.baseline.source}", check_baseline, plan, plan.run.baseline, hint)
     update = update_path(config)
     if update:
         names = [architecture.name for architecture in found]
@@ -276,13 +277,13 @@ def check_update(path: Path, chosen: dict[str, Setting], names: list[str]) -> No
                 )
 
 
-def check_baseline(plan: Plan, known: Baseline) -> None:
-    """Raise ``BaselineError`` for an entry that was measured otherwise than this run would."""
+def check_baseline(plan: Plan, known: Baseline, hint: str = "") -> None:
+    """Raise ``BaselineError``, with a hint, for an entry that was measured otherwise than this run would."""
     for architecture in plan.architectures:
         for setting in plan.settings.values():
             found = known.find(architecture.name, setting.id)
             if found:
-                check_fits(found[1], f"{found[0]}, {setting.id}", setting.identity())
+                check_fits(found[1], f"{found[0]}, {setting.id}", setting.identity(), hint)
                 check_new(found[1], plan.run.first_seed, most_new_seeds(setting, plan.run))
 
 

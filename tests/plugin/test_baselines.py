@@ -547,6 +547,10 @@ def test_the_command_that_adds_an_entry_records_as_the_preset_says(project):
             "seeds 0 to 2 are recorded, so --mad-first-seed=2 is not new",
         ),
         (
+            ("--mad-baseline=b.json", "--mad-lr=0.02"),
+            "; --mad-lr changes it: leave that out, or record with it",
+        ),
+        (
             ("--mad-baseline=b.json", "--mad-threshold=0.5"),
             "takes the place of thresholds, so leave --mad-threshold out",
         ),

@@ -120,8 +120,12 @@ def test_a_model_that_learns_later_is_slower(project, recorded):
     assert all(latest < trial["steps"] < 2 * latest for trial in found["trials"][:3])
     assert [seed for seed, _ in found["scores"]] == [19]
     assert [steps is None for _, steps in found["steps"]] == [True, True, True, False]
-    assert "slower" in (project.path / "out.html").read_text()
-    result.stdout.re_match_lines([r".*memorization\[baseline\]  SLOWER  .*", r".*memorization +slower .*"])
+    cut = max(trial["steps"] for trial in found["trials"][:3])
+    page = (project.path / "out.html").read_text()
+    assert "slower" in page
+    assert f"above {cut:,}, cut" in page
+    assert "not learned" not in page
+    result.stdout.re_match_lines([r".*memorization\[baseline\]  SLOWER  .*", rf".*memorization +slower .* >{cut:,} .*"])
 
 
 @pytest.mark.parametrize(("mode", "code"), [("warn", 0), ("pass", 0), ("fail", 1)])

@@ -240,7 +240,8 @@ def _speed_facts(found: SettingResult) -> Facts:
     """How soon each seed learned, and how soon the recorded ones did."""
     if found.mark is None:
         return []
-    told = [count_text(steps) if steps else "not learned" for _, steps in found.steps]
+    cut = {trial.seed: f"above {trial.steps:,}, cut" for trial in found.trials if trial.stopped == "late"}
+    told = [count_text(steps) if steps else cut.get(seed, "not learned") for seed, steps in found.steps]
     facts = [(f"steps to {found.mark:g}", ", ".join(told))]
     if found.pace:
         solved, seeds = found.pace.solved, counted(len(found.pace.recorded), "seed")
